@@ -1,0 +1,95 @@
+"""Expands latents to a window."""
+
+import keras
+from keras import ops
+
+from ceneurovae.model.backbones import make_backbone
+from ceneurovae.model.positional_encoding import PositionalEncoding
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class Decoder(keras.layers.Layer):
+    """Latents `(B, Z)` -> window `(B, T, C)`.
+
+    The latents are tiled over time, a positional encoding tells the steps apart, and the
+    backbone makes a time course of it.
+
+    Args:
+        seq_len: Length `T` of the window.
+        channels: Number `C` of channels.
+        hidden_dim: Width of the backbone.
+        num_layers: Layers of the backbone.
+        dropout: Share of units dropped in training.
+        backbone: `"conv"`, `"gru"` or `"transformer"`.
+        num_heads: Attention heads, for the transformer only.
+        positional_encoding: `kind` of the `PositionalEncoding`.
+
+    Input shape:
+        `(B, Z)`.
+
+    Output shape:
+        `(B, T, C)`.
+    """
+
+    def __init__(
+        self,
+        seq_len,
+        channels,
+        hidden_dim=256,
+        num_layers=2,
+        dropout=0.1,
+        backbone="conv",
+        num_heads=4,
+        positional_encoding="sinusoidal",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.seq_len = seq_len
+        self.channels = channels
+        self.settings = {
+            "hidden_dim": hidden_dim,
+            "num_layers": num_layers,
+            "dropout": dropout,
+            "backbone": backbone,
+            "num_heads": num_heads,
+            "positional_encoding": positional_encoding,
+        }
+        dtype = self.dtype_policy
+        self.project = keras.layers.Dense(hidden_dim, dtype=dtype)
+        self.tile = keras.layers.RepeatVector(seq_len, dtype=dtype)
+        self.position = PositionalEncoding(positional_encoding, dtype=dtype)
+        self.mix = keras.layers.Dense(hidden_dim, activation="silu", dtype=dtype)
+        self.body = make_backbone(
+            backbone,
+            hidden_dim,
+            num_layers,
+            dropout,
+            dtype=dtype,
+            num_heads=num_heads,
+            positional_encoding=positional_encoding,
+        )
+        self.readout = keras.layers.Dense(channels, dtype=dtype)
+
+    def build(self, input_shape):
+        batch, hidden_dim = input_shape[0], self.settings["hidden_dim"]
+        sequence = (batch, self.seq_len, hidden_dim)
+        self.project.build(input_shape)
+        self.position.build(sequence)
+        self.mix.build(sequence)
+        self.body.build(sequence)
+        self.readout.build(sequence)
+
+    def call(self, z, training=False):
+        hidden = self.position(self.tile(self.project(z)))
+        return self.readout(self.body(self.mix(hidden), training=training))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.seq_len, self.channels)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "seq_len": self.seq_len,
+            "channels": self.channels,
+            **self.settings,
+        }

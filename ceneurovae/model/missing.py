@@ -1,0 +1,63 @@
+"""Missing data: NaN is the one mark for it; a mask given beside the values becomes NaN."""
+
+import keras
+from keras import ops
+
+
+def fold_mask(batch):
+    """`x`, or a pair `(x, mask)`, as one float32 tensor with NaN where nothing was observed.
+
+    Args:
+        batch: `(B, T, C)`, or a pair of it and a mask of the same shape, nonzero where observed.
+
+    Raises:
+        ValueError: if the mask has another shape than the values.
+    """
+    if not isinstance(batch, (tuple, list)):
+        return ops.convert_to_tensor(batch, "float32")
+    if len(batch) == 1:
+        return fold_mask(batch[0])
+    if len(batch) != 2:
+        raise ValueError(
+            f"Received a batch of {len(batch)} parts, expected x or the pair (x, mask)."
+        )
+    x, mask = ops.convert_to_tensor(batch[0], "float32"), ops.convert_to_tensor(batch[1])
+    if tuple(x.shape) != tuple(mask.shape):
+        raise ValueError(
+            f"The mask has shape {tuple(mask.shape)}, the values {tuple(x.shape)}. "
+            "Give one mask entry per value."
+        )
+    return ops.where(ops.cast(mask, "bool"), x, ops.full_like(x, float("nan")))
+
+
+def split_missing(x):
+    """`(B, T, C)` with NaN -> values with 0 in their place, and 1 where observed, else 0."""
+    observed = ops.logical_not(ops.isnan(x))
+    return ops.where(observed, x, ops.zeros_like(x)), ops.cast(observed, x.dtype)
+
+
+class MissingDataModel(keras.Model):
+    """A Keras model whose data is `x` or `(x, mask)`, in every method that takes data.
+
+    Keras reads a pair as input and target. Here it is folded into one tensor with NaN for
+    missing, which is input and target both. On JAX the steps receive the training state before
+    the batch, on TensorFlow and PyTorch the batch alone.
+    """
+
+    def train_step(self, *args):
+        *state, batch = args
+        return super().train_step(*state, self._input_and_target(batch))
+
+    def test_step(self, *args):
+        *state, batch = args
+        return super().test_step(*state, self._input_and_target(batch))
+
+    def predict_step(self, *args):
+        *state, batch = args
+        return super().predict_step(*state, self._input_and_target(batch))
+
+    @staticmethod
+    def _input_and_target(batch):
+        x, mask, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        x = fold_mask(x if mask is None else (x, mask))
+        return x, x, sample_weight

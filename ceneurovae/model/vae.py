@@ -1,0 +1,257 @@
+"""The variational autoencoder: raw units and NaN in, raw units out."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from ceneurovae.config import VAEConfig
+from ceneurovae.model.decoder import Decoder
+from ceneurovae.model.encoder import Encoder
+from ceneurovae.model.loss import BatchMean, kl_divergence, loss_huber, loss_mse
+from ceneurovae.model.missing import MissingDataModel, fold_mask
+from ceneurovae.model.sampling import Sampling
+from ceneurovae.model.scaler import ChannelScaler, iterate_batches
+
+
+class VAEOutput(NamedTuple):
+    """What a forward pass gives: `(B, T, C)` in raw units, `(B, Z)`, `(B, Z)`."""
+
+    reconstruction: object
+    mu: object
+    logvar: object
+
+
+class Posterior(NamedTuple):
+    """What `encode` gives: `mu` and `logvar`, each `(N, Z)`."""
+
+    mu: object
+    logvar: object
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class ELBOParts(keras.metrics.Metric):
+    """Means per example of `reconstruction`, `kl` and `elbo`, whatever the KL weight is.
+
+    `elbo = -(reconstruction + kl)`: the evidence lower bound in nats, up to the constant of the
+    likelihood that the reconstruction loss stands for. Higher is better.
+    """
+
+    def __init__(self, name="elbo_parts", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.total = self.add_weight(shape=(3,), initializer="zeros", name="total")
+
+    def update_state(self, reconstruction, kl, sample_weight=None):
+        weight = ops.ones_like(kl) if sample_weight is None else sample_weight
+        parts = ops.stack([reconstruction, kl, ops.ones_like(kl)])
+        self.total.assign_add(ops.sum(parts * weight, axis=-1))
+
+    def result(self):
+        reconstruction, kl, count = ops.unstack(ops.convert_to_tensor(self.total), 3)
+        count = ops.maximum(count, 1e-12)
+        reconstruction, kl = reconstruction / count, kl / count
+        return {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl)}
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class NeuroBehaviorVAE(MissingDataModel):
+    """Variational autoencoder of windows of neural activity and behaviour.
+
+    A window `x` is standardised per channel, encoded to a Gaussian posterior over the latents,
+    and decoded back to raw units (Kingma & Welling, "Auto-encoding variational Bayes", 2014).
+    NaN in `x` means missing: it is not reconstructed to, not counted in any loss, and the
+    encoder knows where it is. `(x, mask)` is accepted wherever `x` is.
+
+    The loss of a window is `reconstruction + kl_weight * kl`. `kl_weight` is a non-trainable
+    weight of the model, 1 unless `KLAnnealing` moves it.
+
+    Args:
+        config: `VAEConfig`.
+
+    Input shape:
+        `(B, T, C)`, raw units.
+
+    Output shape:
+        `VAEOutput`: `reconstruction` `(B, T, C)`, `mu` `(B, Z)`, `logvar` `(B, Z)`. With
+        `training=True` a latent is drawn from the posterior, otherwise it is `mu`.
+
+    Raises:
+        ValueError: if the data does not have the shape the config says.
+
+    Example:
+
+    >>> model = NeuroBehaviorVAE(VAEConfig(seq_len=20, latent_dim=2, hidden_dim=8))
+    >>> x = np.random.default_rng(0).normal(size=(16, 20, 3)).astype("float32")
+    >>> model.adapt(x)
+    >>> model.compile(optimizer="adam")
+    >>> history = model.fit(x, verbose=0)
+    >>> model.encode(x).mu.shape
+    (16, 2)
+    """
+
+    def __init__(self, config, **kwargs):
+        # Raw units may not fit the range of half precision: the layers cast, after scaling.
+        super().__init__(autocast=False, **kwargs)
+        if not isinstance(config, VAEConfig):
+            raise ValueError(f"config is a {type(config).__name__}, expected a VAEConfig.")
+        self.config = config
+        self.kl_weight = self.add_weight(
+            shape=(), initializer="ones", trainable=False, dtype="float32", name="kl_weight"
+        )
+        self.scaler = ChannelScaler(dtype="float32", name="scaler")
+        self.sampling = Sampling(dtype="float32", name="sampling")
+        self.encoder = Encoder(
+            config.latent_dim, **self._network_settings(), name="encoder"
+        )
+        self.decoder = None
+        self.elbo_parts = ELBOParts()
+        self.batch_mean = BatchMean()
+        if config.channels is not None:
+            self.build((None, config.seq_len, config.channels))
+
+    def _network_settings(self):
+        config = self.config
+        return {
+            "hidden_dim": config.hidden_dim,
+            "num_layers": config.num_layers,
+            "dropout": config.dropout,
+            "backbone": config.backbone,
+            "num_heads": config.num_heads,
+            "positional_encoding": config.positional_encoding,
+            "dtype": self.dtype_policy,
+        }
+
+    def build(self, input_shape):
+        self._check_window(input_shape)
+        batch, steps, channels = input_shape
+        self.decoder = Decoder(steps, channels, **self._network_settings(), name="decoder")
+        self.scaler.build(input_shape)
+        self.encoder.build(input_shape)
+        self.decoder.build((batch, self.config.latent_dim))
+
+    def _check_window(self, shape):
+        expected = (self.config.seq_len, self.config.channels)
+        fits = len(shape) == 3 and all(
+            want in (None, got) for want, got in zip(expected, shape[1:], strict=True)
+        )
+        if not fits:
+            steps, channels = (("C" if n is None else n) for n in expected)
+            raise ValueError(
+                f"Received data of shape {tuple(shape)}, expected (B, {steps}, {channels}). "
+                "Give windows of that shape, or set seq_len and channels in the VAEConfig."
+            )
+
+    def call(self, inputs, training=False):
+        x = fold_mask(inputs)
+        self._check_window(x.shape)
+        mu, logvar = self.encoder(self.scaler(x), training=training)
+        z = self.sampling((mu, logvar)) if training else mu
+        scaled = ops.cast(self.decoder(z, training=training), "float32")
+        return VAEOutput(self.scaler.inverse(scaled), mu, logvar)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean over the batch of `reconstruction + kl_weight * kl`; updates the metrics.
+
+        Args:
+            x: `(B, T, C)`, what the model was given.
+            y: `(B, T, C)`, what it is to reconstruct; `None` means `x`.
+            y_pred: `VAEOutput`.
+            sample_weight: `(B,)` or `None`.
+        """
+        y = x if y is None else y
+        reconstruction = self.reconstruction_loss(y, y_pred.reconstruction)
+        kl = ops.sum(kl_divergence(y_pred.mu, y_pred.logvar), axis=-1)
+        self.elbo_parts.update_state(reconstruction, kl, sample_weight)
+        objective = reconstruction + self.kl_weight * kl
+        return self.batch_mean(objective, objective, sample_weight)
+
+    def reconstruction_loss(self, y_true, y_pred):
+        """Reconstruction loss of each window, `(B,)`, of raw values `(B, T, C)`.
+
+        Errors are counted in standard deviations of the channel.
+        """
+        y_true, y_pred = self.scaler(y_true), self.scaler(y_pred)
+        if self.config.reconstruction_loss == "huber":
+            return loss_huber(y_true, y_pred, self.config.huber_delta, self.config.reduction)
+        return loss_mse(y_true, y_pred, self.config.reduction)
+
+    def adapt(self, data):
+        """Fits the scaler to training data: arrays, `(x, mask)`, or a dataset of batches.
+
+        Raises:
+            ValueError: if a channel is missing throughout, or the shape is not that of a window.
+        """
+        if not self.built:
+            first = next(iterate_batches(data))
+            self.build((None, *first.shape[1:]))
+        self.scaler.adapt(data)
+
+    @property
+    def adapted(self):
+        """Whether the scaler knows the data, from `adapt` or from a saved model."""
+        return self.scaler.adapted
+
+    # Bound methods, because Keras would save a model that it finds among the attributes.
+    @cached_property
+    def _predict_posterior(self):
+        return _Path(self, lambda x: Posterior(*self.encoder(self.scaler(fold_mask(x))))).predict
+
+    @cached_property
+    def _predict_window(self):
+        return _Path(
+            self, lambda z: self.scaler.inverse(ops.cast(self.decoder(z), "float32"))
+        ).predict
+
+    def encode(self, x, batch_size=32):
+        """Posterior of the latents of each window.
+
+        Args:
+            x: `(N, T, C)` raw units with NaN for missing, `(x, mask)`, or a dataset of batches.
+            batch_size: Windows at a time, where `x` is an array.
+
+        Returns:
+            `Posterior(mu, logvar)`, NumPy arrays `(N, Z)`.
+        """
+        return self._predict_posterior(x, batch_size=batch_size, verbose=0)
+
+    def decode(self, z, batch_size=32):
+        """Windows `(N, T, C)` in raw units, as NumPy, from latents `(N, Z)`."""
+        self._require_built()
+        return self._predict_window(z, batch_size=batch_size, verbose=0)
+
+    def sample(self, n, seed=None):
+        """`n` windows `(n, T, C)` in raw units, decoded from draws of the prior `N(0, 1)`."""
+        z = np.random.default_rng(seed).standard_normal((n, self.config.latent_dim))
+        return self.decode(z.astype("float32"))
+
+    def _require_built(self):
+        if not self.built:
+            raise ValueError(
+                "The model does not know its channels yet. Set channels in the VAEConfig, or "
+                "adapt, fit or load it first."
+            )
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        return cls(VAEConfig.from_dict(config.pop("config")), **config)
+
+
+class _Path(MissingDataModel):
+    """One way through a VAE, to `predict` with; never saved."""
+
+    def __init__(self, vae, function):
+        super().__init__(autocast=False, name="path")
+        self.vae = vae
+        self.function = function
+
+    def call(self, inputs):
+        return self.function(inputs)
+
+
+VAE = NeuroBehaviorVAE

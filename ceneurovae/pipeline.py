@@ -1,0 +1,41 @@
+"""Windows -> batches of `(B, T, C)` as a `tf.data.Dataset`, which feeds every backend."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
+    """Streams windows in batches; each recording is held once, whatever the overlap.
+
+    Args:
+        windows: `Windows`.
+        batch_size: Windows in a batch; the last batch of an epoch may be smaller.
+        shuffle: Whether each epoch has a new order, drawn from `seed`.
+        seed: Whole number.
+        masks: Whether to yield `(x, mask)`, with 0 for missing and a boolean mask that is true
+            where a value was observed, instead of `x` with NaN for missing.
+
+    Returns:
+        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`.
+    """
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
+    with tf.device("CPU"):
+        values = tf.constant(np.concatenate([r.values for r in windows.recordings]))
+    lengths = [len(recording.values) for recording in windows.recordings]
+    first_row = np.cumsum([0, *lengths[:-1]])[windows.recording] + windows.start
+    steps = tf.range(windows.seq_len, dtype="int64")
+
+    def gather(rows):
+        x = tf.gather(values, rows[:, None] + steps)
+        if not masks:
+            return x
+        observed = ~tf.math.is_nan(x)
+        return tf.where(observed, x, 0.0), observed
+
+    dataset = tf.data.Dataset.from_tensor_slices(first_row.astype("int64"))
+    if shuffle:
+        dataset = dataset.shuffle(len(windows), seed=seed, reshuffle_each_iteration=True)
+    dataset = dataset.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+    dataset.source = windows
+    return dataset
