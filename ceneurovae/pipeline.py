@@ -4,6 +4,19 @@ import numpy as np
 import tensorflow as tf
 
 
+def stream(splits, batch_size=32, shuffle=True, seed=0, masks=False):
+    """The datasets of `Splits`, `(train, valid, test)`; only `train` is ever shuffled.
+
+    The attribute `splits` of `train` is the splits, so that a run can write down its data.
+    """
+    train = make_dataset(splits.train, batch_size, shuffle, seed, masks)
+    train.splits = splits
+    valid, test = (
+        make_dataset(windows, batch_size, masks=masks) for windows in (splits.valid, splits.test)
+    )
+    return train, valid, test
+
+
 def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     """Streams windows in batches; each recording is held once, whatever the overlap.
 

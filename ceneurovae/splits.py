@@ -115,8 +115,7 @@ def split_datasets(
             window_starts(recording, seq_len, stride, *block[part])
             for recording, block in zip(recordings, blocks, strict=True)
         ]
-        which = [np.full(len(s), i) for i, s in enumerate(starts)]
-        parts.append(Windows.join(recordings, seq_len, which, starts))
+        parts.append(Windows.from_starts(recordings, seq_len, starts))
     splits = Splits(*parts).verified()
     wanted = {"train": True, "valid": valid_fraction > 0, "test": test_fraction > 0}
     for name, part in splits._asdict().items():

@@ -52,7 +52,7 @@ class Windows:
         return covered
 
     def runs(self):
-        """The windows as evenly spaced runs: dictionaries of `recording`, `first`, `last`, `step`."""
+        """The windows as evenly spaced runs: dicts of `recording`, `first`, `last`, `step`."""
         runs = []
         for index, recording in enumerate(self.recordings):
             starts = self.start[self.recording == index].tolist()
@@ -75,20 +75,25 @@ class Windows:
     @classmethod
     def from_runs(cls, recordings, seq_len, runs):
         """The inverse of `runs`."""
-        index = {recording.name: i for i, recording in enumerate(recordings)}
-        starts = [np.arange(run["first"], run["last"] + 1, run["step"]) for run in runs]
-        which = [
-            np.full(len(s), index[run["recording"]]) for s, run in zip(starts, runs, strict=True)
+        starts = [
+            np.concatenate(
+                [
+                    np.arange(run["first"], run["last"] + 1, run["step"])
+                    for run in runs
+                    if run["recording"] == recording.name
+                ]
+                or [[]]
+            )
+            for recording in recordings
         ]
-        return cls.join(recordings, seq_len, which, starts)
+        return cls.from_starts(recordings, seq_len, starts)
 
     @classmethod
-    def join(cls, recordings, seq_len, which, starts):
-        """Windows out of lists of index arrays."""
-        empty = [np.zeros(0, dtype="int64")]
-        return cls(
-            tuple(recordings), seq_len, np.concatenate(which + empty), np.concatenate(starts + empty)
-        )
+    def from_starts(cls, recordings, seq_len, starts):
+        """Windows from the first samples of those of each recording, a list of arrays."""
+        which = np.repeat(np.arange(len(starts)), [len(s) for s in starts])
+        start = np.concatenate(starts).astype("int64")
+        return cls(tuple(recordings), seq_len, which, start)
 
 
 def window_starts(recording, seq_len, stride, start=0, stop=None):
@@ -111,8 +116,7 @@ def all_windows(recordings, seq_len, stride=1):
     for recording in recordings:
         require_window(recording, seq_len)
         starts.append(window_starts(recording, seq_len, stride))
-    which = [np.full(len(s), i) for i, s in enumerate(starts)]
-    return Windows.join(recordings, seq_len, which, starts)
+    return Windows.from_starts(recordings, seq_len, starts)
 
 
 def require_window(recording, seq_len):

@@ -144,9 +144,7 @@ class TransformerBackbone(_Backbone):
             keras.layers.Dense(4 * hidden_dim, activation="gelu", dtype=dtype)
             for _ in range(num_layers)
         ]
-        self.contractions = [
-            keras.layers.Dense(hidden_dim, dtype=dtype) for _ in range(num_layers)
-        ]
+        self.contractions = [keras.layers.Dense(hidden_dim, dtype=dtype) for _ in range(num_layers)]
         self.final_norm = _layer_norm(dtype)
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
 
@@ -172,9 +170,7 @@ class TransformerBackbone(_Backbone):
         ):
             normed = attention_norm(x)
             x = x + self.drop(attention(normed, normed), training=training)
-            x = x + self.drop(
-                contraction(expansion(feed_forward_norm(x))), training=training
-            )
+            x = x + self.drop(contraction(expansion(feed_forward_norm(x))), training=training)
         return self.final_norm(x)
 
     def get_config(self):

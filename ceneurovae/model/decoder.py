@@ -11,8 +11,10 @@ from ceneurovae.model.positional_encoding import PositionalEncoding
 class Decoder(keras.layers.Layer):
     """Latents `(B, Z)` -> window `(B, T, C)`.
 
-    The latents are tiled over time, a positional encoding tells the steps apart, and the
-    backbone makes a time course of it.
+    The latents are projected to `H` amplitudes and tiled over time. Each amplitude is multiplied
+    by a time course, a trained mixture of the features of a positional encoding, and the backbone
+    turns the result into channels. Time course times amplitude is the form of a principal
+    component of a window, which a positional encoding that is only added has to approximate.
 
     Args:
         seq_len: Length `T` of the window.
@@ -58,7 +60,7 @@ class Decoder(keras.layers.Layer):
         self.project = keras.layers.Dense(hidden_dim, dtype=dtype)
         self.tile = keras.layers.RepeatVector(seq_len, dtype=dtype)
         self.position = PositionalEncoding(positional_encoding, dtype=dtype)
-        self.mix = keras.layers.Dense(hidden_dim, activation="silu", dtype=dtype)
+        self.time_courses = keras.layers.Dense(hidden_dim, dtype=dtype)
         self.body = make_backbone(
             backbone,
             hidden_dim,
@@ -75,13 +77,15 @@ class Decoder(keras.layers.Layer):
         sequence = (batch, self.seq_len, hidden_dim)
         self.project.build(input_shape)
         self.position.build(sequence)
-        self.mix.build(sequence)
+        self.time_courses.build(sequence)
         self.body.build(sequence)
         self.readout.build(sequence)
 
     def call(self, z, training=False):
-        hidden = self.position(self.tile(self.project(z)))
-        return self.readout(self.body(self.mix(hidden), training=training))
+        origin = ops.zeros((1, self.seq_len, self.settings["hidden_dim"]), self.compute_dtype)
+        time_courses = self.time_courses(self.position(origin))
+        hidden = self.tile(self.project(z)) * time_courses
+        return self.readout(self.body(hidden, training=training))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.seq_len, self.channels)

@@ -7,6 +7,7 @@ from ceneurovae.model.backbones import make_backbone
 from ceneurovae.model.missing import split_missing
 
 LOGVAR_LIMIT = 10.0
+SQUEEZED_DIM = 16
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -14,7 +15,9 @@ class Encoder(keras.layers.Layer):
     """Window `(B, T, C)` -> posterior `mu` and `logvar`, each `(B, Z)`.
 
     Missing entries (NaN) count as 0, and which ones they are is shown to the network as `C`
-    extra channels. `logvar` is kept within -10 and 10, where its exponential is safe.
+    extra channels. Every time step of the backbone's output is squeezed to 16 features, and all
+    steps together give the posterior, so that it may depend on when something happened. `logvar`
+    is kept within -10 and 10, where its exponential is safe.
 
     Args:
         latent_dim: Number `Z` of latents.
@@ -64,6 +67,7 @@ class Encoder(keras.layers.Layer):
             num_heads=num_heads,
             positional_encoding=positional_encoding,
         )
+        self.squeeze = keras.layers.Dense(SQUEEZED_DIM, dtype=dtype)
         self.flatten = keras.layers.Flatten(dtype=dtype)
         self.posterior = keras.layers.Dense(2 * latent_dim, dtype=dtype)
 
@@ -72,12 +76,13 @@ class Encoder(keras.layers.Layer):
         hidden_dim = self.settings["hidden_dim"]
         self.project.build((batch, steps, 2 * channels))
         self.body.build((batch, steps, hidden_dim))
-        self.posterior.build((batch, steps * hidden_dim))
+        self.squeeze.build((batch, steps, hidden_dim))
+        self.posterior.build((batch, steps * SQUEEZED_DIM))
 
     def call(self, x, training=False):
         x = ops.concatenate(split_missing(x), axis=-1)
         hidden = self.body(self.project(x), training=training)
-        posterior = self.posterior(self.flatten(hidden))
+        posterior = self.posterior(self.flatten(self.squeeze(hidden)))
         mu, logvar = ops.split(posterior, 2, axis=-1)
         return mu, ops.clip(logvar, -LOGVAR_LIMIT, LOGVAR_LIMIT)
 

@@ -89,7 +89,7 @@ class ChannelScaler(keras.layers.Layer):
             self.build((None, None, len(count)))
         elif len(count) != self.mean.shape[0]:
             raise ValueError(
-                f"The data has {len(count)} channels, the scaler was built for {self.mean.shape[0]}."
+                f"The data has {len(count)} channels, the scaler has {self.mean.shape[0]}."
             )
         self.mean.assign(mean)
         self.std.assign(np.where(constant, 1.0, std))

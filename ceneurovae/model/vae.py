@@ -102,9 +102,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         )
         self.scaler = ChannelScaler(dtype="float32", name="scaler")
         self.sampling = Sampling(dtype="float32", name="sampling")
-        self.encoder = Encoder(
-            config.latent_dim, **self._network_settings(), name="encoder"
-        )
+        self.encoder = Encoder(config.latent_dim, **self._network_settings(), name="encoder")
         self.decoder = None
         self.elbo_parts = ELBOParts()
         self.batch_mean = BatchMean()
@@ -160,22 +158,25 @@ class NeuroBehaviorVAE(MissingDataModel):
             y_pred: `VAEOutput`.
             sample_weight: `(B,)` or `None`.
         """
-        y = x if y is None else y
-        reconstruction = self.reconstruction_loss(y, y_pred.reconstruction)
-        kl = ops.sum(kl_divergence(y_pred.mu, y_pred.logvar), axis=-1)
+        reconstruction, kl = self.losses_of(x if y is None else y, y_pred)
         self.elbo_parts.update_state(reconstruction, kl, sample_weight)
         objective = reconstruction + self.kl_weight * kl
         return self.batch_mean(objective, objective, sample_weight)
 
-    def reconstruction_loss(self, y_true, y_pred):
-        """Reconstruction loss of each window, `(B,)`, of raw values `(B, T, C)`.
+    def losses_of(self, x, output):
+        """Reconstruction loss and KL divergence of each window, each `(B,)`.
 
-        Errors are counted in standard deviations of the channel.
+        Args:
+            x: `(B, T, C)` in raw units; errors count in standard deviations of the channel.
+            output: The `VAEOutput`.
         """
-        y_true, y_pred = self.scaler(y_true), self.scaler(y_pred)
-        if self.config.reconstruction_loss == "huber":
-            return loss_huber(y_true, y_pred, self.config.huber_delta, self.config.reduction)
-        return loss_mse(y_true, y_pred, self.config.reduction)
+        y_true, y_pred = self.scaler(x), self.scaler(output.reconstruction)
+        config = self.config
+        if config.reconstruction_loss == "huber":
+            reconstruction = loss_huber(y_true, y_pred, config.huber_delta, config.reduction)
+        else:
+            reconstruction = loss_mse(y_true, y_pred, config.reduction)
+        return reconstruction, ops.sum(kl_divergence(output.mu, output.logvar), axis=-1)
 
     def adapt(self, data):
         """Fits the scaler to training data: arrays, `(x, mask)`, or a dataset of batches.

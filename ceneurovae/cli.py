@@ -1,0 +1,254 @@
+"""The command line: parses, calls the library, prints. Heavy imports are inside the commands."""
+
+import dataclasses
+import json
+import sys
+import tomllib
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Variational autoencoders of neural activity and behaviour, from HDF5 to latents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Files = Annotated[list[Path], typer.Argument(help="HDF5 files.", show_default=False)]
+RunPath = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="jax, tensorflow or torch.", show_default="KERAS_BACKEND, or the fastest"),
+]
+
+
+def _option(text, **settings):
+    return typer.Option(help=text, **settings)
+
+
+def _read_config(context: typer.Context, path: Path | None):
+    """Makes the contents of `--config` the defaults of the command's other options."""
+    if path is None:
+        return None
+    try:
+        text = path.read_text()
+        content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except FileNotFoundError:
+        raise typer.BadParameter(f"There is no file '{path}'.") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"'{path}' is neither TOML nor JSON: {error}.") from None
+    known = {parameter.name for parameter in context.command.params} - {"config", "files"}
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise typer.BadParameter(
+            f"'{path}' sets {', '.join(unknown)}; known are {', '.join(sorted(known))}."
+        )
+    if isinstance(content.get("channels"), list):
+        content["channels"] = ",".join(content["channels"])
+    context.default_map = content
+    return path
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, _option("Folder for the simulated file and the run.")] = Path("runs/demo"),
+    seed: Annotated[int, _option("Decides the worm, the order and the weights.")] = 0,
+    backend: Backend = None,
+    overwrite: Overwrite = False,
+):
+    """Simulate worms with known latents, train on them, and check the result."""
+    from ceneurovae import console
+    from ceneurovae.run_folder import check_free
+
+    check_free(out, overwrite)
+    console.choose_backend(backend)
+    with console.progress_bar() as progress:
+        console.import_keras(progress)
+        from ceneurovae import demo as simulated
+
+        callback = console.fit_progress(progress, simulated.EPOCHS)
+        metrics = simulated.run_demo(out, seed, overwrite, [callback])
+    _print(console.results_table(metrics))
+    console.say(f"Run folder: {out}")
+
+
+@app.command()
+def inspect(files: Files, as_json: AsJSON = False):
+    """List the recordings and channels of HDF5 files, and how much is missing."""
+    from ceneurovae.inspection import inspect_file
+
+    found = [inspect_file(path) for path in files]
+    if as_json:
+        _print_json({"files": found})
+        return
+    from ceneurovae.console import inspection_table
+
+    for file in found:
+        typer.echo(f"{file['path']}: layout {file['layout']}")
+        for recording in file["recordings"]:
+            _print(inspection_table(recording))
+
+
+@app.command()
+def train(
+    files: Files,
+    out: Annotated[Path, _option("Run folder to write.", show_default=False)],
+    channels: Annotated[
+        str | None,
+        _option("Names of channels or whole datasets, with commas between; globs work."),
+    ] = None,
+    seq_len: Annotated[
+        int | None, _option("Window length in samples.", show_default="as in the file, or 100")
+    ] = None,
+    stride: Annotated[int, _option("Samples from one window's start to the next.")] = 1,
+    valid_fraction: Annotated[float, _option("Share of the time for validation.")] = 0.12,
+    test_fraction: Annotated[float, _option("Share of the time, its end, for test.")] = 0.2,
+    gap: Annotated[
+        int | None, _option("Samples between the splits.", show_default="one window")
+    ] = None,
+    by: Annotated[str, _option("Split by time or by recording.")] = "time",
+    batch_size: Annotated[int, _option("Windows in a batch.")] = 32,
+    seed: Annotated[int, _option("Decides the order and the weights.")] = 0,
+    latent_dim: Annotated[int, _option("Number of latents.")] = 32,
+    hidden_dim: Annotated[int, _option("Width of the hidden layers.")] = 256,
+    num_layers: Annotated[int, _option("Hidden layers of encoder and decoder each.")] = 2,
+    dropout: Annotated[float, _option("Share of hidden units dropped in training.")] = 0.1,
+    backbone: Annotated[str, _option("conv, gru or transformer.")] = "conv",
+    num_heads: Annotated[int, _option("Attention heads of the transformer.")] = 4,
+    positional_encoding: Annotated[str, _option("sinusoidal or learned.")] = "sinusoidal",
+    reconstruction_loss: Annotated[str, _option("mse or huber.")] = "mse",
+    huber_delta: Annotated[float, _option("Error at which huber becomes linear.")] = 1.0,
+    reduction: Annotated[str, _option("sum or mean of the loss over a window.")] = "sum",
+    epochs: Annotated[int, _option("Times through the training data at most.")] = 100,
+    lr: Annotated[float, _option("Learning rate of Adam.")] = 1e-3,
+    kl_schedule: Annotated[str, _option("linear, step, cyclical or sigmoid.")] = "linear",
+    warmup_epochs: Annotated[int, _option("Length of the ramp of the KL weight.")] = 10,
+    kl_weight: Annotated[float, _option("KL weight at the end of the ramp.")] = 1.0,
+    patience: Annotated[int, _option("Epochs without progress before it stops.")] = 20,
+    backend: Backend = None,
+    overwrite: Overwrite = False,
+    config: Annotated[
+        Path | None,
+        _option(
+            "JSON or TOML file with any of these options.", callback=_read_config, is_eager=True
+        ),
+    ] = None,
+):
+    """Train a model on HDF5 files and evaluate it on held-out time."""
+    given = dict(locals())
+    from ceneurovae import console
+    from ceneurovae.config import VAEConfig
+    from ceneurovae.import_data import load_splits
+    from ceneurovae.run_folder import check_free
+
+    check_free(out, overwrite)
+    fields = {field.name for field in dataclasses.fields(VAEConfig)} - {"channels", "seq_len"}
+    model_config = VAEConfig(**{name: given[name] for name in fields})
+    splits = load_splits(
+        files,
+        None if channels is None else channels.split(","),
+        seq_len,
+        stride,
+        valid_fraction,
+        test_fraction,
+        gap,
+        by,
+        seed,
+    )
+    console.choose_backend(backend)
+    with console.progress_bar() as progress:
+        console.import_keras(progress)
+        from ceneurovae.training import train_run
+
+        metrics = train_run(
+            splits,
+            model_config,
+            out,
+            seed,
+            batch_size,
+            epochs=epochs,
+            lr=lr,
+            kl_schedule=kl_schedule,
+            warmup_epochs=warmup_epochs,
+            kl_weight=kl_weight,
+            patience=patience,
+            overwrite=overwrite,
+            callbacks=[console.fit_progress(progress, epochs)],
+            verbose=0,
+        )
+    _print(console.results_table(metrics))
+    console.say(f"Run folder: {out}")
+
+
+@app.command()
+def evaluate(run: RunPath, as_json: AsJSON = False, backend: Backend = None):
+    """Score a run on the time it set aside for test, beside PCA."""
+    from ceneurovae import console
+    from ceneurovae.import_data import reload_splits
+    from ceneurovae.run_folder import RunFolder
+
+    splits = reload_splits(RunFolder(run).manifest)
+    console.choose_backend(backend)
+    with console.progress_bar() as progress:
+        console.import_keras(progress)
+        from ceneurovae.evaluation import evaluate_run
+
+        progress.add_task("Evaluating", total=None, note="")
+        metrics = evaluate_run(run, splits)
+    if as_json:
+        _print_json(metrics)
+    else:
+        _print(console.results_table(metrics))
+
+
+@app.command()
+def encode(
+    run: RunPath,
+    files: Files,
+    out: Annotated[Path, _option("HDF5 file to write.", show_default=False)],
+    stride: Annotated[int, _option("Samples from one window's start to the next.")] = 1,
+    batch_size: Annotated[int, _option("Windows at a time.")] = 256,
+    backend: Backend = None,
+    overwrite: Overwrite = False,
+):
+    """Write the latents of every window of the recordings in HDF5 files."""
+    from ceneurovae import console
+    from ceneurovae.encoding import encode_windows, read_windows
+
+    windows = read_windows(run, files, out, stride, overwrite)
+    console.choose_backend(backend)
+    with console.progress_bar() as progress:
+        console.import_keras(progress)
+        progress.add_task("Encoding", total=None, note="")
+        encode_windows(run, windows, out, batch_size)
+    console.say(f"{len(windows)} windows of {len(windows.recordings)} recordings in {out}")
+
+
+def main():
+    """Runs the command line: errors are one line on stderr and exit status 2."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        message = " ".join(str(error).split())
+        print(f"Error: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _show_warning(message, *_, **__):
+    print(f"Warning: {message}", file=sys.stderr)
+
+
+def _print(table):
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def _print_json(document):
+    typer.echo(json.dumps(document, indent=2))

@@ -1,0 +1,59 @@
+"""The demo: a simulated worm, whose latents are known, from file to result."""
+
+from pathlib import Path
+
+from ceneurovae.config import VAEConfig
+from ceneurovae.evaluation import fit_pca, pca_codes, readout_r2
+from ceneurovae.import_data import load_splits
+from ceneurovae.run_folder import RunFolder
+from ceneurovae.simulation import LATENTS, latents_at_center, simulate_worms
+from ceneurovae.training import train_run
+
+CONFIG = VAEConfig(latent_dim=8, hidden_dim=64)
+EPOCHS = 30
+
+
+def run_demo(out, seed=0, overwrite=False, callbacks=()):
+    """Simulates worms, trains on them, and compares VAE and PCA on held-out time.
+
+    Args:
+        out: Run folder to write; the simulated recordings are beside the run in `worms.h5`.
+        seed: Decides the worms, the order of the windows and the weights.
+        overwrite: Whether to replace a run in `out`.
+        callbacks: Keras callbacks.
+
+    Returns:
+        As `evaluate_run`, with `latents_r2` in `vae` and `pca`: how well each of the true latents
+        at the middle of a window can be read from `mu` or from the principal components, in the
+        two ways of `readout_r2`.
+    """
+    path = Path(out) / "worms.h5"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    simulate_worms(path, seed=seed)
+    splits = load_splits(path, seq_len=20, stride=2, test_fraction=0.2, seed=seed)
+    metrics = train_run(
+        splits,
+        CONFIG,
+        out,
+        seed,
+        epochs=EPOCHS,
+        overwrite=overwrite,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    run = RunFolder(out)
+    model = run.load_model()
+    pca = fit_pca(model, splits.train)
+    truth = [latents_at_center(path, windows) for windows in (splits.train, splits.test)]
+    values = [windows.gather() for windows in (splits.train, splits.test)]
+    codes = {
+        "vae": [model.encode(x).mu for x in values],
+        "pca": [pca_codes(model, pca, x) for x in values],
+    }
+    for name, (train_codes, test_codes) in codes.items():
+        scores = readout_r2(train_codes, truth[0], test_codes, truth[1])
+        metrics[name]["latents_r2"] = {
+            readout: dict(zip(LATENTS, r2, strict=True)) for readout, r2 in scores.items()
+        }
+    run.write_metrics(metrics)
+    return metrics

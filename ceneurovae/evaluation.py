@@ -1,0 +1,193 @@
+"""How good a model is on data it has not seen, beside PCA. Numbers only."""
+
+import keras
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ceneurovae.import_data import reload_splits
+from ceneurovae.model.scaler import iterate_batches
+from ceneurovae.run_folder import RunFolder
+from ceneurovae.windows import Windows
+
+PCA_WINDOWS = 5000
+ACTIVE_VARIANCE = 0.01
+
+
+def evaluate(model, test, train=None, batch_size=256):
+    """Scores the reconstructions of a model, the latent being the posterior mean.
+
+    Errors are counted in standard deviations of the channel, over observed entries:
+
+    - `r2 = 1 - SSE / SST`, with SST about each channel's mean over the test data;
+    - `skill = 1 - SSE / SSE0`, with SSE0 that of predicting the training mean. It is the larger
+      one where the test data has drifted away from the training data.
+
+    Args:
+        model: `NeuroBehaviorVAE`, trained.
+        test: Held-out windows: `Windows`, an array `(N, T, C)`, or a dataset of batches.
+        train: Training windows, likewise, for the PCA that the model is compared with: as many
+            components as latents, of whole scaled windows, missing entries at the mean. `None`
+            leaves PCA out. Of more than 5000 windows, 5000 evenly spaced ones are used.
+        batch_size: Windows at a time.
+
+    Returns:
+        Dictionary of JSON types: `windows`, `elbo`, `reconstruction` and `kl` (means per window,
+        KL weight 1), `active_latents` (those whose mean varies by more than 0.01 over windows;
+        Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", 2016, section 5.2),
+        `vae` and `pca`, each with `r2`, `skill` and `r2_per_channel`.
+    """
+    vae_score, pca_score = Score(), Score()
+    pca = None if train is None else fit_pca(model, train)
+    losses, mus = [], []
+    for x in _batches(test, batch_size):
+        output = model.predict_on_batch(x)
+        losses.append([keras.ops.convert_to_numpy(loss) for loss in model.losses_of(x, output)])
+        mus.append(output.mu)
+        target = _scaled(model, x)
+        vae_score.add(target, _scaled(model, output.reconstruction))
+        if pca is not None:
+            pca_score.add(target, _project(pca, target))
+    if not mus:
+        raise ValueError("There is no window to evaluate.")
+    reconstruction, kl = np.concatenate(losses, axis=1).mean(axis=1, dtype="float64")
+    mu = np.concatenate(mus)
+    metrics = {
+        "windows": len(mu),
+        "elbo": float(-(reconstruction + kl)),
+        "reconstruction": float(reconstruction),
+        "kl": float(kl),
+        "active_latents": int((mu.var(axis=0) > ACTIVE_VARIANCE).sum()),
+        "vae": vae_score.result(),
+    }
+    if pca is not None:
+        metrics["pca"] = pca_score.result()
+    return metrics
+
+
+class Score:
+    """Squared errors of scaled values, added up batch by batch, per channel."""
+
+    def __init__(self):
+        self.count = self.total = self.square = self.error = 0.0
+
+    def add(self, target, prediction):
+        """Adds a batch `(n, T, C)`; entries that are NaN in `target` do not count."""
+        observed = ~np.isnan(target)
+        values = np.where(observed, target, 0)
+        errors = np.where(observed, target - prediction, 0)
+        self.count = self.count + observed.sum(axis=(0, 1))
+        self.total = self.total + values.sum(axis=(0, 1), dtype="float64")
+        self.square = self.square + np.square(values).sum(axis=(0, 1), dtype="float64")
+        self.error = self.error + np.square(errors).sum(axis=(0, 1), dtype="float64")
+
+    def result(self):
+        """`r2`, `skill` and `r2_per_channel`; `None` where the target does not vary."""
+        about_mean = self.square - self.total**2 / np.maximum(self.count, 1)
+        # Scaled by the training data, the training mean is 0.
+        return {
+            "r2": _share_explained(self.error.sum(), about_mean.sum()),
+            "skill": _share_explained(self.error.sum(), self.square.sum()),
+            "r2_per_channel": [
+                _share_explained(*pair) for pair in zip(self.error, about_mean, strict=True)
+            ],
+        }
+
+
+def readout_r2(train_codes, train_targets, test_codes, test_targets):
+    """How well targets can be read from codes, as R2 on test data.
+
+    A straight line is not the only way in which a code can hold a quantity, least of all a curved
+    one, so there are two readouts: ridge regression, with the penalty chosen on the training data
+    by leave-one-out cross-validation, and the mean of the 10 nearest neighbours among the
+    training codes, each code scaled to unit variance.
+
+    Args:
+        train_codes, test_codes: `(n, Z)`, such as `mu`.
+        train_targets, test_targets: `(n, L)`.
+
+    Returns:
+        Dictionary of `linear` and `neighbours`: R2 of each target, lists of `L` numbers.
+    """
+    readouts = {
+        "linear": RidgeCV(np.logspace(-3, 3, 13)),
+        "neighbours": make_pipeline(StandardScaler(), KNeighborsRegressor(10)),
+    }
+    scores = {}
+    for name, readout in readouts.items():
+        predicted = readout.fit(train_codes, train_targets).predict(test_codes)
+        scores[name] = r2_score(test_targets, predicted, multioutput="raw_values").tolist()
+    return scores
+
+
+def pca_codes(model, pca, windows):
+    """Scores of whole scaled windows on principal components, `(n, Z)`."""
+    return pca.transform(_rows(_scaled(model, windows)))
+
+
+def fit_pca(model, train):
+    """PCA of whole scaled training windows, with as many components as the model has latents."""
+    if isinstance(train, Windows):
+        chosen = np.linspace(0, len(train) - 1, min(len(train), PCA_WINDOWS)).astype("int64")
+        windows = train.gather(chosen)
+    else:
+        windows = np.concatenate(list(iterate_batches(train)))
+        windows = windows[:: -(-len(windows) // PCA_WINDOWS)]
+    rows = _rows(_scaled(model, windows))
+    components = min(model.config.latent_dim, *rows.shape)
+    return PCA(components, random_state=0).fit(rows)
+
+
+def evaluate_run(path, splits=None, batch_size=256):
+    """Evaluates a run on its test windows, beside PCA of its training windows.
+
+    Writes `metrics.json` into the run folder.
+
+    Args:
+        path: Run folder.
+        splits: The run's `Splits`; by default its files are read again.
+        batch_size: Windows at a time.
+
+    Returns:
+        As `evaluate`, with the `channels` and the `split` that was scored: `"test"`, or
+        `"valid"` where the run set no test data aside.
+    """
+    run = RunFolder(path)
+    if splits is None:
+        splits = reload_splits(run.manifest)
+    split = "test" if len(splits.test) else "valid"
+    metrics = evaluate(run.load_model(), getattr(splits, split), splits.train, batch_size)
+    metrics = {"split": split, "channels": list(splits.train.channels), **metrics}
+    run.write_metrics(metrics)
+    return metrics
+
+
+def _batches(data, batch_size):
+    """NumPy batches of windows from `Windows`, an array or a dataset."""
+    if isinstance(data, Windows):
+        return (
+            data.gather(range(start, min(start + batch_size, len(data))))
+            for start in range(0, len(data), batch_size)
+        )
+    return iterate_batches(data, batch_size)
+
+
+def _scaled(model, x):
+    return keras.ops.convert_to_numpy(model.scaler(x))
+
+
+def _rows(windows):
+    """Scaled windows `(n, T, C)` as rows `(n, T * C)`, missing entries at the mean."""
+    return np.nan_to_num(windows, nan=0.0).reshape(len(windows), -1)
+
+
+def _project(pca, target):
+    return pca.inverse_transform(pca.transform(_rows(target))).reshape(target.shape)
+
+
+def _share_explained(error, total):
+    return float(1 - error / total) if total > 0 else None

@@ -1,0 +1,116 @@
+"""From HDF5 to batches in one call."""
+
+import warnings
+
+import numpy as np
+
+from ceneurovae.readers import read_recordings
+from ceneurovae.splits import Splits, split_datasets
+
+DEFAULT_SEQ_LEN = 100
+
+
+def import_h5(
+    paths,
+    channels=None,
+    seq_len=None,
+    stride=1,
+    valid_fraction=0.12,
+    test_fraction=0.0,
+    gap=None,
+    by="time",
+    batch_size=32,
+    shuffle=True,
+    seed=0,
+    masks=False,
+):
+    """Reads HDF5 files and streams them as train and validation batches that share no sample.
+
+    Args:
+        paths: One or several HDF5 files: an array of recordings `(T, C)` or of windows
+            `(N, T, C)`, a group per recording, or whole-brain files of the Flavell lab.
+        channels: Names of channels or of whole datasets; by default those of the layout.
+        seq_len: Length `T` of a window, in samples; by default that of the windows in the file,
+            or 100 where it holds recordings.
+        stride: Samples from the start of one window to the start of the next.
+        valid_fraction: Share of each recording's time for validation.
+        test_fraction: Share of each recording's time, its end, for test.
+        gap: Samples between blocks of time; one window by default.
+        by: `"time"`, or `"recording"` to draw whole recordings.
+        batch_size: Windows in a batch.
+        shuffle: Whether each epoch goes through the training windows in a new order.
+        seed: Decides that order, and which recordings are drawn.
+        masks: Whether to yield `(x, mask)` instead of `x` with NaN for missing.
+
+    Returns:
+        `(train_ds, valid_ds)`, and `(train_ds, valid_ds, test_ds)` with `test_fraction > 0`:
+        `tf.data.Dataset`s of float32 `(B, T, C)` in raw units.
+
+    Raises:
+        FileNotFoundError, ValueError: if a file, a channel or an argument cannot be used.
+    """
+    splits = load_splits(
+        paths, channels, seq_len, stride, valid_fraction, test_fraction, gap, by, seed
+    )
+    from ceneurovae.pipeline import stream  # late: the errors above need no TensorFlow
+
+    datasets = stream(splits, batch_size, shuffle, seed, masks)
+    return datasets if test_fraction else datasets[:2]
+
+
+def load_splits(
+    paths,
+    channels=None,
+    seq_len=None,
+    stride=1,
+    valid_fraction=0.12,
+    test_fraction=0.0,
+    gap=None,
+    by="time",
+    seed=0,
+):
+    """The reading half of `import_h5`, with its arguments: `Splits(train, valid, test)`."""
+    recordings = read_recordings(paths, channels)
+    if seq_len is None:
+        seq_len = recordings[0].window_len or DEFAULT_SEQ_LEN
+    splits = split_datasets(
+        recordings, seq_len, stride, valid_fraction, test_fraction, gap, by, seed
+    )
+    _check_channels(recordings)
+    return splits
+
+
+def reload_splits(manifest):
+    """The splits of a manifest, their values read again from the files it names.
+
+    Raises:
+        FileNotFoundError, ValueError: if a file is gone or no longer holds what it held.
+    """
+    wanted = {recording["name"]: recording for recording in manifest["recordings"]}
+    paths = list(dict.fromkeys(recording["path"] for recording in wanted.values()))
+    if None in paths:
+        raise ValueError("The run was trained on arrays in memory, which cannot be read again.")
+    found = {r.name: r for r in read_recordings(paths, manifest["channels"])}
+    for name, recording in wanted.items():
+        samples = len(found[name].values) if name in found else 0
+        if samples != recording["samples"]:
+            raise ValueError(
+                f"Recording '{name}' of '{recording['path']}' has {samples} samples, but had "
+                f"{recording['samples']} when the model was trained. Restore the file."
+            )
+    return Splits.from_manifest(manifest, [found[name] for name in wanted])
+
+
+def _check_channels(recordings):
+    """An error for a channel without any value, a warning for one that never changes."""
+    for index, channel in enumerate(recordings[0].channels):
+        columns = [recording.values[:, index] for recording in recordings]
+        observed = np.concatenate([column[~np.isnan(column)] for column in columns])
+        if not observed.size:
+            raise ValueError(
+                f"Channel '{channel}' is missing (NaN) throughout '{recordings[0].name}'"
+                f"{' and all other recordings' if len(recordings) > 1 else ''}. "
+                "Leave it out: name the other channels with channels= or --channels."
+            )
+        if observed.min() == observed.max():
+            warnings.warn(f"Channel '{channel}' is constant: kept, with scale 1.", stacklevel=3)
