@@ -52,3 +52,19 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     dataset = dataset.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
     dataset.source = windows
     return dataset
+
+
+def rebatched(dataset, batch_size):
+    """A dataset in batches of `batch_size`: itself if it has them already.
+
+    Its examples are counted once, so that Keras knows the length of an epoch.
+    """
+
+    def size(batch):
+        return tf.nest.flatten(batch)[0].shape[0]
+
+    if all(size(batch) == batch_size for batch in dataset.take(1)):
+        return dataset
+    batches = -(-sum(map(size, dataset)) // batch_size)
+    dataset = dataset.rebatch(batch_size)
+    return dataset.apply(tf.data.experimental.assert_cardinality(batches))

@@ -8,7 +8,7 @@ import keras
 from ceneurovae.annealing import KLAnnealing
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.model import NeuroBehaviorVAE
-from ceneurovae.pipeline import stream
+from ceneurovae.pipeline import rebatched, stream
 from ceneurovae.run_folder import RunFolder
 
 OBJECTIVE = "elbo"
@@ -64,7 +64,9 @@ def train(
     """
     _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience)
     splits = getattr(train_ds, "splits", None)
-    train_ds, valid_ds = (_rebatched(data, batch_size) for data in (train_ds, valid_ds))
+    train_ds, valid_ds = (
+        rebatched(data, batch_size) if _is_dataset(data) else data for data in (train_ds, valid_ds)
+    )
     annealing = _annealing(kl_schedule, warmup_epochs, kl_weight)
     if not model.adapted:
         model.adapt(train_ds)
@@ -188,15 +190,6 @@ def _annealing(kl_schedule, warmup_epochs, kl_weight):
 def _is_dataset(data):
     """Whether `data` comes in batches of its own, as a `tf.data.Dataset` does."""
     return hasattr(data, "rebatch")
-
-
-def _rebatched(data, batch_size):
-    """A dataset in batches of `batch_size`; arrays and datasets that are so already as they are."""
-    if not _is_dataset(data):
-        return data
-    first = next(iter(data))
-    size = (first[0] if isinstance(first, tuple) else first).shape[0]
-    return data if size == batch_size else data.rebatch(batch_size)
 
 
 def _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience):

@@ -37,7 +37,7 @@ class _Backbone(keras.layers.Layer):
 class ConvBackbone(_Backbone):
     """Residual convolutions over time whose dilation doubles from layer to layer.
 
-    Layer `i` sees `2^(i+1)` steps to either side, and the cost is linear in `T` (Bai, Kolter &
+    Layer `i` sees `2^i` steps to either side of each, and the cost is linear in `T` (Bai, Kolter &
     Koltun, "An empirical evaluation of generic convolutional and recurrent networks", 2018;
     not causal here).
 
@@ -47,7 +47,7 @@ class ConvBackbone(_Backbone):
         dropout: Share of units dropped in training.
     """
 
-    KERNEL_SIZE = 5
+    KERNEL_SIZE = 3
 
     def __init__(self, hidden_dim, num_layers=2, dropout=0.0, **kwargs):
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)

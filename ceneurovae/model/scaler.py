@@ -35,8 +35,14 @@ class ChannelScaler(keras.layers.Layer):
         shape = (input_shape[-1],)
 
         def weight(name, initializer):
+            # Raw units may exceed the range of half precision: never cast behind our back.
             return self.add_weight(
-                shape=shape, initializer=initializer, trainable=False, dtype="float32", name=name
+                shape=shape,
+                initializer=initializer,
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                name=name,
             )
 
         self.mean = weight("mean", "zeros")

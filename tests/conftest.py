@@ -1,0 +1,66 @@
+"""Shared by all tests: small data, small models, and where real recordings may be found."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Many tests compile the same small model: let JAX find it again.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jax-cache-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import numpy as np
+import pytest
+
+from ceneurovae.config import VAEConfig
+
+ROOT = Path(__file__).parent.parent
+WORM_FILES = "worm_flavell/*-data.h5"
+
+
+@pytest.fixture(scope="session")
+def real_worms():
+    """Whole-brain files of the Flavell lab, where there are any."""
+    given = os.environ.get("CENEUROVAE_TEST_DATA")
+    places = [Path(given)] if given else ROOT.parent.glob("*/data")
+    files = sorted(file for place in places for file in place.glob(WORM_FILES))
+    if not files:
+        pytest.skip(f"no real recordings: set CENEUROVAE_TEST_DATA to a folder with {WORM_FILES}")
+    return files
+
+
+@pytest.fixture(scope="session")
+def simulated_worms(tmp_path_factory):
+    """Two short simulated recordings in one file."""
+    from ceneurovae.simulation import simulate_worms
+
+    path = tmp_path_factory.mktemp("simulated") / "worms.h5"
+    return simulate_worms(path, recordings=2, samples=200, neurons=4)
+
+
+@pytest.fixture
+def windows():
+    """`(50, 12, 3)` windows of sines at very different scales, a tenth of them missing."""
+    return make_windows(50)
+
+
+def make_windows(count, seed=0):
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, size=(count, 1, 1))
+    time = np.linspace(0, np.pi, 12)[:, None]
+    x = np.sin(phase + time + np.arange(3)) + 0.1 * rng.normal(size=(count, 12, 3))
+    x = x * [1.0, 100.0, 0.01] + [0.0, 1000.0, 0.05]
+    x[rng.random(x.shape) < 0.1] = np.nan
+    return x.astype("float32")
+
+
+def tiny_config(**fields):
+    defaults = {
+        "seq_len": 12,
+        "channels": 3,
+        "latent_dim": 2,
+        "hidden_dim": 8,
+        "num_heads": 2,
+        "dropout": 0.0,
+    }
+    return VAEConfig(**{**defaults, **fields})

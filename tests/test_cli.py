@@ -1,0 +1,257 @@
+"""The command line: what it prints, where, and what bad input gets."""
+
+import dataclasses
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from ceneurovae import VAEConfig, cli, import_h5, train
+
+RUN = [sys.executable, "-m", "ceneurovae"]
+
+
+def run(*arguments, environment=None):
+    """Runs the command line in a process of its own."""
+    env = {**os.environ, **(environment or {})}
+    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, env=env)
+
+
+def error(capsys, monkeypatch, *arguments):
+    """Runs a command that must fail, in this process: its one line on stderr."""
+    monkeypatch.setattr(sys, "argv", ["ceneurovae", *map(str, arguments)])
+    monkeypatch.setattr("warnings.showwarning", None)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert out == ""
+    assert err.count("\n") == 1 and "Traceback" not in err
+    return err
+
+
+@pytest.fixture(scope="module")
+def trained(simulated_worms, tmp_path_factory):
+    """A run of the command line on a simulated worm, and what it printed."""
+    out = tmp_path_factory.mktemp("cli") / "run"
+    done = run(
+        *("train", simulated_worms, "--out", out, "--channels", "behavior,neural/N01"),
+        *("--seq-len", 12, "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 2),
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_train_prints_a_table_and_says_where_the_run_is(trained):
+    out, done = trained
+    assert re.search(r"R2 of the reconstruction.*\d\.\d{3}.*\d\.\d{3}", done.stdout)
+    assert f"Run folder: {out}" in done.stderr
+    config = json.loads((out / "config.json").read_text())
+    assert config["model"]["channels"] == 4
+    assert config["training"]["epochs"] == 2
+    splits = json.loads((out / "split.json").read_text())
+    first = {name: runs[0]["first"] for name, runs in splits["splits"].items()}
+    # 200 samples, windows of 12: test from 80 %, and 12 % of the time before a gap of a window.
+    assert first == {"train": 0, "valid": 200 - 40 - 12 - 24, "test": 160}
+
+
+def test_evaluate_prints_json_and_nothing_else(trained):
+    out, done = trained
+    again = run("evaluate", out, "--json")
+    assert again.returncode == 0, again.stderr
+    metrics = json.loads(again.stdout)
+    assert metrics == json.loads((out / "metrics.json").read_text())
+    assert f"{metrics['vae']['r2']:.3f}" in done.stdout
+
+
+def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path):
+    out = tmp_path / "latents.h5"
+    done = run("encode", trained[0], simulated_worms, "--out", out, "--stride", 5)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(out) as file:
+        group = file["worms/worm_2"]
+        assert group["mu"].shape == group["logvar"].shape == (38, 2)
+        assert group["start"][()].tolist() == list(range(0, 189, 5))
+        assert (group["stop"][()] - group["start"][()] == 12).all()
+        assert group.attrs["sampling_rate"] == 2
+        assert np.isfinite(group["mu"][()]).all()
+
+
+def test_the_backend_can_be_chosen_and_is_said(simulated_worms, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [
+            *(*RUN, "train", simulated_worms, "--out", tmp_path, "--channels", "behavior"),
+            *("--seq-len", "12", "--hidden-dim", "8", "--epochs", "1", "--stride", "20"),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    backend = json.loads((tmp_path / "environment.json").read_text())["backend"]
+    assert f"Backend: {backend} (the fastest that is installed" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["inspect", "FILE", "--json"]])
+def test_light_commands_import_neither_tensorflow_nor_keras(arguments, simulated_worms):
+    arguments = [str(simulated_worms) if a == "FILE" else a for a in arguments]
+    code = (
+        "import sys\n"
+        "from ceneurovae.cli import main\n"
+        f"sys.argv = ['ceneurovae', *{arguments}]\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "heavy = {'tensorflow', 'keras', 'jax', 'torch', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_inspect_lists_what_is_there(simulated_worms, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ceneurovae", "inspect", str(simulated_worms), "--json"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert not caught.value.code
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert file["layout"] == "groups"
+    assert [r["name"] for r in file["recordings"]] == ["worms/worm_1", "worms/worm_2"]
+    behavior, neural = file["recordings"][0]["blocks"]
+    assert [c["name"] for c in neural["channels"]][:2] == ["neural/N01", "neural/N02"]
+    assert behavior["duration_s"] == 100
+    missing = [c["missing"] for c in behavior["channels"] + neural["channels"]]
+    assert 0 < max(missing) < 0.5
+
+
+def test_inspect_prints_a_table(simulated_worms):
+    done = run("inspect", simulated_worms)
+    assert done.returncode == 0, done.stderr
+    assert "layout groups" in done.stdout
+    assert "worms/worm_1: 2 Hz" in done.stdout
+    assert "velocity" in done.stdout
+
+
+def test_bad_files(tmp_path, capsys, monkeypatch, simulated_worms):
+    def message(path, *more):
+        arguments = ("train", path, "--out", tmp_path / "run", "--seq-len", 20, *more)
+        text = error(capsys, monkeypatch, *arguments)
+        assert not (tmp_path / "run").exists()
+        return text
+
+    def write(name, values):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["data"] = values
+        return tmp_path / name
+
+    values = np.random.default_rng(0).normal(size=(500, 2))
+    assert "There is no file" in message(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("hello")
+    assert "is not an HDF5 file" in message(tmp_path / "text.h5")
+    (tmp_path / "half.h5").write_bytes(write("whole.h5", values).read_bytes()[:5000])
+    assert "is cut off" in message(tmp_path / "half.h5")
+    assert "holds no numeric dataset" in message(write("names.h5", ["a", "b"]))
+    assert "Did you mean neural/N01" in message(simulated_worms, "--channels", "neural/N1")
+    assert "has 10 samples but the window is 20" in message(write("short.h5", values[:10]))
+    infinite = values.copy()
+    infinite[3, 1] = np.inf
+    assert "channel 'data/1' is infinite" in message(write("inf.h5", infinite))
+    missing = values.copy()
+    missing[:, 1] = np.nan
+    assert "Channel 'data/1' is missing (NaN) throughout" in message(write("nan.h5", missing))
+    assert "have different channels" in message(
+        write("whole.h5", values), write("narrow.h5", values[:, :1])
+    )
+
+
+def test_bad_arguments(tmp_path, capsys, monkeypatch, simulated_worms, trained):
+    out = tmp_path / "run"
+    options = (simulated_worms, "--seq-len", 12, "--out")
+    assert "holds a run already" in error(capsys, monkeypatch, "train", *options, trained[0])
+    assert "backbone is 'cnn'" in error(
+        capsys, monkeypatch, "train", *options, out, "--backbone", "cnn"
+    )
+    assert "The backend is 'numpy', expected" in error(
+        capsys, monkeypatch, "train", *options, out, "--backend", "numpy"
+    )
+    assert "There is no run in" in error(capsys, monkeypatch, "evaluate", tmp_path)
+    target = tmp_path / "latents.h5"
+    target.write_text("mine")
+    arguments = ("encode", trained[0], simulated_worms, "--out", target)
+    assert "exists. Choose another file or pass --overwrite" in error(
+        capsys, monkeypatch, *arguments
+    )
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.toml", 'seq_len = 12\nchannels = ["behavior"]\nlatent_dim = 3\nepochs = 0'),
+        ("settings.json", '{"seq_len": 12, "channels": "behavior", "latent_dim": 3, "epochs": 0}'),
+    ],
+)
+def test_config_file_sets_options_and_the_command_line_overrides(
+    name, text, tmp_path, capsys, monkeypatch, simulated_worms
+):
+    (tmp_path / name).write_text(text)
+    seen = {}
+
+    def stop(splits, config, out, seed, batch_size, **settings):
+        seen.update(splits=splits, config=config, **settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("ceneurovae.training.train_run", stop)
+    monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "tensorflow"))
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            *("ceneurovae", "train", str(simulated_worms), "--out", str(tmp_path / "run")),
+            *("--config", str(tmp_path / name), "--latent-dim", "5"),
+        ],
+    )
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "enough" in capsys.readouterr().err
+    assert len(seen["splits"].train.channels) == 3
+    assert seen["splits"].train.seq_len == 12
+    assert seen["config"].latent_dim == 5
+    assert seen["epochs"] == 0
+
+
+def test_config_file_errors(tmp_path, simulated_worms):
+    (tmp_path / "bad.json").write_text('{"latents": 3}')
+    done = run(
+        *("train", simulated_worms, "--out", tmp_path / "run"),
+        *("--config", tmp_path / "bad.json"),
+    )
+    assert done.returncode == 2
+    assert "latents" in done.stderr and "latent_dim" in done.stderr
+
+
+def test_options_are_those_of_the_library_with_the_same_defaults():
+    options = inspect.signature(cli.train).parameters
+    fields = {f.name: f.default for f in dataclasses.fields(VAEConfig)}
+    library = {
+        name: parameter.default
+        for function in (import_h5, train)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    # Not for the command line: data as objects, callbacks, what the command line decides itself.
+    own = {"paths", "shuffle", "masks", "model", "train_ds", "valid_ds", "run_dir"}
+    own |= {"callbacks", "verbose"}
+    for name, default in {**library, **fields}.items():
+        if name in own:
+            continue
+        assert name in options, name
+        if name not in ("test_fraction", "channels", "seq_len"):
+            assert options[name].default == default, name

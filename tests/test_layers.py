@@ -1,0 +1,144 @@
+"""One contract for every layer: it can be used alone, saved, and trained, on every backend."""
+
+import keras
+import numpy as np
+import pytest
+
+from ceneurovae.model import (
+    ChannelScaler,
+    ConvBackbone,
+    Decoder,
+    Encoder,
+    GRUBackbone,
+    PositionalEncoding,
+    Sampling,
+    TransformerBackbone,
+)
+
+BACKBONES = ("conv", "gru", "transformer")
+NETWORK = {"hidden_dim": 8, "num_layers": 2, "dropout": 0.1, "num_heads": 2}
+SEQUENCE, FEATURES, LATENT = (6, 3), (6, 8), (4,)
+
+# name: layer, shapes of its inputs, shapes of its outputs
+CASES = {
+    **{
+        f"encoder-{backbone}": (
+            lambda backbone=backbone: Encoder(4, backbone=backbone, **NETWORK),
+            [SEQUENCE],
+            [LATENT, LATENT],
+        )
+        for backbone in BACKBONES
+    },
+    **{
+        f"decoder-{backbone}": (
+            lambda backbone=backbone: Decoder(6, 3, backbone=backbone, **NETWORK),
+            [LATENT],
+            [SEQUENCE],
+        )
+        for backbone in BACKBONES
+    },
+    "decoder-learned": (
+        lambda: Decoder(6, 3, positional_encoding="learned", **NETWORK),
+        [LATENT],
+        [SEQUENCE],
+    ),
+    "position-sinusoidal": (lambda: PositionalEncoding(), [FEATURES], [FEATURES]),
+    "position-learned": (lambda: PositionalEncoding("learned"), [FEATURES], [FEATURES]),
+    "scaler": (lambda: ChannelScaler(), [SEQUENCE], [SEQUENCE]),
+    "sampling": (lambda: Sampling(seed=1), [LATENT, LATENT], [LATENT]),
+    "conv": (lambda: ConvBackbone(8, dropout=0.1), [FEATURES], [FEATURES]),
+    "gru": (lambda: GRUBackbone(8, dropout=0.1), [FEATURES], [FEATURES]),
+    "transformer": (
+        lambda: TransformerBackbone(8, dropout=0.1, num_heads=2),
+        [FEATURES],
+        [FEATURES],
+    ),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+def draw(shapes, batch=5):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(batch, *shape)).astype("float32") for shape in shapes]
+
+
+def as_argument(values):
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def as_list(values):
+    return list(values) if isinstance(values, (tuple, list)) else [values]
+
+
+def numpy_of(weight):
+    return keras.ops.convert_to_numpy(weight)
+
+
+def functional(layer, shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    return keras.Model(inputs, layer(as_argument(inputs)))
+
+
+def test_build_and_eager_call(case):
+    make, inputs, outputs = case
+    layer = make()
+    results = as_list(layer(as_argument(draw(inputs))))
+    assert [tuple(r.shape) for r in results] == [(5, *shape) for shape in outputs]
+    built = make()
+    built.build(as_argument([(None, *shape) for shape in inputs]))
+    assert [w.shape for w in built.weights] == [w.shape for w in layer.weights]
+
+
+def test_symbolic_call_and_save(case, tmp_path):
+    make, inputs, outputs = case
+    model = functional(make(), inputs)
+    assert [o.shape for o in model.outputs] == [(None, *shape) for shape in outputs]
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    x = draw(inputs)
+    for first, second in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(numpy_of(first), numpy_of(second))
+    for first, second in zip(as_list(model.predict(x)), as_list(again.predict(x)), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_config_round_trip(case):
+    layer = case[0]()
+    config = layer.get_config()
+    assert type(layer).from_config(config).get_config() == config
+
+
+def test_a_training_step_changes_every_trainable_weight(case):
+    make, inputs, outputs = case
+    alone = functional(make(), inputs)
+    # Some layers have nothing to train: gradients must pass through them to a layer before.
+    before = [keras.Input(shape) for shape in inputs]
+    dense = [keras.layers.Dense(shape[-1]) for shape in inputs]
+    hidden = [layer(x) for layer, x in zip(dense, before, strict=True)]
+    model = keras.Model(before, alone(hidden))
+    old = [numpy_of(w) for w in model.trainable_weights]
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss=["mse"] * len(outputs))
+    targets = [y + 1 for y in draw(outputs)]
+    history = model.fit(draw(inputs), targets if len(targets) > 1 else targets[0], verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    for value, weight in zip(old, model.trainable_weights, strict=True):
+        assert (numpy_of(weight) != value).any(), weight.path
+
+
+def test_mixed_precision(case):
+    make, inputs, outputs = case
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        layer = make()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    results = as_list(layer(as_argument(draw(inputs))))
+    for result, shape in zip(results, outputs, strict=True):
+        assert tuple(result.shape) == (5, *shape)
+        assert keras.backend.standardize_dtype(result.dtype) == "bfloat16"
+        assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(result, "float32"))).all()
+    assert {w.dtype for w in layer.trainable_weights} <= {"float32"}

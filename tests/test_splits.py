@@ -1,0 +1,160 @@
+"""No sample in two splits, no window across an interruption: whatever is asked for."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ceneurovae import split_datasets
+from ceneurovae.recording import Recording, as_recordings
+from ceneurovae.splits import Splits
+from ceneurovae.windows import Windows, all_windows
+
+
+def recording(samples, breaks=(), name="r", channels=("a",)):
+    """A recording whose values are the sample numbers."""
+    values = np.tile(np.arange(samples)[:, None], (1, len(channels)))
+    return Recording(name, values, channels, breaks=breaks)
+
+
+@st.composite
+def recordings(draw):
+    made = []
+    for index in range(draw(st.integers(1, 4))):
+        samples = draw(st.integers(100, 400))
+        breaks = draw(st.sets(st.integers(1, max(1, samples - 1)), max_size=2))
+        breaks = sorted(b for b in breaks if b < samples)
+        made.append(recording(samples, breaks, f"r{index}"))
+    return made
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    recordings=recordings(),
+    seq_len=st.integers(1, 30),
+    stride=st.integers(1, 70),
+    valid_fraction=st.floats(0, 0.4),
+    test_fraction=st.floats(0, 0.4),
+    gap=st.none() | st.integers(0, 50),
+    by=st.sampled_from(["time", "recording"]),
+)
+def test_no_sample_is_in_two_splits(
+    recordings, seq_len, stride, valid_fraction, test_fraction, gap, by
+):
+    try:
+        splits = split_datasets(
+            recordings, seq_len, stride, valid_fraction, test_fraction, gap, by, seed=1
+        )
+    except ValueError:
+        assume(False)
+    samples = [set(), set(), set()]
+    for part, windows in enumerate(splits):
+        for index, start in zip(windows.recording, windows.start, strict=True):
+            inside = range(start, start + seq_len)
+            assert not set(windows.recordings[index].breaks) & set(inside[1:])
+            assert 0 <= start <= len(windows.recordings[index].values) - seq_len
+            samples[part] |= {(index, t) for t in inside}
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        assert not samples[first] & samples[second]
+        if by == "time":
+            least = seq_len if gap is None else gap
+            for index in range(len(recordings)):
+                earlier = [t for i, t in samples[first] if i == index]
+                later = [t for i, t in samples[second] if i == index]
+                if earlier and later:
+                    assert min(later) - max(earlier) > least
+    again = Splits.from_manifest(splits.manifest(), recordings)
+    for windows, same in zip(splits, again, strict=True):
+        np.testing.assert_array_equal(windows.recording, same.recording)
+        np.testing.assert_array_equal(windows.start, same.start)
+
+
+def test_a_leak_would_be_noticed():
+    data = [recording(100)]
+    train = Windows.from_starts(data, 10, [np.arange(50)])
+    other = Windows.from_starts(data, 10, [np.array([58])])
+    empty = Windows.from_starts(data, 10, [np.zeros(0)])
+    with pytest.raises(RuntimeError, match="1 samples of recording 'r' are in two splits"):
+        Splits(train, other, empty).verified()
+
+
+def test_blocks_are_at_the_end_of_the_time():
+    splits = split_datasets([recording(1000)], 50, valid_fraction=0.12, test_fraction=0.2)
+    ranges = [(part.start.min(), part.start.max() + 50) for part in splits]
+    assert ranges == [(0, 580), (630, 750), (800, 1000)]
+
+
+def test_whole_recordings_can_be_held_out():
+    data = [recording(50, name=f"r{i}") for i in range(10)]
+    splits = split_datasets(data, 20, valid_fraction=0.2, test_fraction=0.3, by="recording", seed=0)
+    drawn = [set(part.recording) for part in splits]
+    assert [len(part) for part in drawn] == [5, 2, 3]
+    assert set.union(*drawn) == set(range(10))
+    other = split_datasets(data, 20, valid_fraction=0.2, by="recording", seed=1)
+    assert set(other.valid.recording) != drawn[1]
+
+
+def test_windows_hold_the_samples_they_say():
+    windows = all_windows([recording(10, breaks=[6])], 4, stride=2)
+    assert windows.gather()[..., 0].tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [6, 7, 8, 9]]
+    assert windows.gather([2])[0, :, 0].tolist() == [6, 7, 8, 9]
+
+
+def test_windows_in_a_file_stay_whole():
+    values = np.arange(20 * 5).reshape(20, 5, 1)
+    splits = split_datasets(values, seq_len=5, valid_fraction=0.2, gap=0)
+    assert len(splits.train) == 16 and len(splits.valid) == 4
+    np.testing.assert_array_equal(splits.valid.gather(), values[16:])
+
+
+def test_arrays_are_recordings():
+    made = as_recordings([np.zeros((30, 2)), np.zeros((3, 10, 2))])
+    assert [len(r.values) for r in made] == [30, 30]
+    assert made[1].breaks.tolist() == [10, 20]
+    with pytest.raises(ValueError, match=r"shape \(3,\), expected a recording \(T, C\)"):
+        as_recordings(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seq_len": 200}, "'r' has 100 samples but the window is 200. Shorten seq_len"),
+        ({"seq_len": 60}, "too few for blocks .* windows of 60 and gaps of 60. Shorten seq_len"),
+        ({"seq_len": 2.5}, "seq_len is 2.5, expected a whole number of at least 1"),
+        ({"stride": 0}, "stride is 0, expected a whole number of at least 1"),
+        ({"gap": -1}, "gap is -1, expected a whole number of at least 0"),
+        ({"valid_fraction": 1.5}, r"valid_fraction is 1.5, expected a number in \[0, 1\)"),
+        ({"valid_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
+        ({"by": "animal"}, "by is 'animal', expected 'time' or 'recording'"),
+        ({"by": "recording"}, "1 recordings are too few to draw 1 for validation"),
+    ],
+)
+def test_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        split_datasets([recording(100)], **{"seq_len": 10, **arguments})
+
+
+def test_errors_about_recordings():
+    with pytest.raises(ValueError, match="There is no recording to split"):
+        split_datasets([], 10)
+    with pytest.raises(ValueError, match="Several recordings are named 'r'"):
+        split_datasets([recording(100), recording(100)], 10)
+    with pytest.raises(ValueError, match="'r' and 's' have different channels .*'b' is not in"):
+        split_datasets([recording(100), recording(100, name="s", channels=("a", "b"))], 10)
+    with pytest.raises(ValueError, match="40 samples without an interruption but the window is 50"):
+        split_datasets([recording(80, breaks=[40])], 50)
+    with pytest.raises(ValueError, match="No window of 30 samples fits into the valid split"):
+        split_datasets([recording(200, breaks=[185])], 30, gap=0)
+
+
+def test_recordings_are_checked():
+    with pytest.raises(ValueError, match="'r', channel 'b' is infinite in 2 samples, the first at"):
+        values = np.zeros((10, 2))
+        values[[4, 7], 1] = np.inf
+        Recording("r", values, ("a", "b"))
+    with pytest.raises(ValueError, match="is infinite in 1 samples"):
+        Recording("r", np.array([[1e300]]), ("a",))  # too large for float32
+    with pytest.raises(ValueError, match=r"breaks \[0\], expected ascending samples between 1"):
+        recording(10, breaks=[0])
+    with pytest.raises(ValueError, match=r"shape \(10,\), expected \(T, C\) with C = 1"):
+        Recording("r", np.zeros(10), ("a",))

@@ -1,0 +1,268 @@
+"""`train`: from a model and data to the best weights and a run folder."""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from conftest import make_windows, tiny_config
+
+import ceneurovae.model as model_pkg
+from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, import_h5, train
+from ceneurovae.evaluation import evaluate_run
+from ceneurovae.run_folder import RunFolder
+
+
+def new_model(**fields):
+    keras.utils.set_random_seed(0)
+    return NeuroBehaviorVAE(tiny_config(**fields))
+
+
+def worm_run(path, out, **settings):
+    """A short training on a simulated file, into a run folder."""
+    train_ds, valid_ds, _ = import_h5(path, ["behavior"], seq_len=12, test_fraction=0.2)
+    model = new_model()
+    history = train(model, train_ds, valid_ds, run_dir=out, verbose=0, **{"epochs": 2, **settings})
+    return model, history
+
+
+@pytest.mark.parametrize("shape", [(64, 100, 3), (700, 3)])
+def test_the_example_runs_as_written(shape, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("data.h5", "w") as file:
+        file["data"] = np.random.default_rng(0).normal(size=shape)
+
+    from ceneurovae import NeuroBehaviorVAE, VAEConfig, import_h5, train
+
+    train_ds, valid_ds = import_h5("data.h5")
+    cfg = VAEConfig(
+        seq_len=100, channels=3, latent_dim=32, hidden_dim=256, num_layers=2, dropout=0.1
+    )
+    model = NeuroBehaviorVAE(cfg)
+    x = next(iter(train_ds))
+    recon, mu, logvar = model(x)
+    assert tuple(recon.shape) == (32, 100, 3)
+    assert tuple(mu.shape) == tuple(logvar.shape) == (32, 32)
+    history = train(
+        model,
+        train_ds.take(2),
+        valid_ds,
+        epochs=1,
+        lr=1e-3,
+        batch_size=32,
+        kl_schedule="linear",
+        verbose=0,
+    )
+    assert np.isfinite(history.history["val_elbo"]).all()
+    assert list(tmp_path.iterdir()) == [tmp_path / "data.h5"]  # nothing was written
+    assert model_pkg.NeuroBehaviorVAE is NeuroBehaviorVAE
+
+
+def test_plain_keras_works_on_datasets(simulated_worms):
+    from ceneurovae import KLAnnealing
+
+    train_ds, valid_ds = import_h5(simulated_worms, ["behavior"], seq_len=12)
+    model = new_model()
+    model.adapt(train_ds)
+    model.compile(optimizer="adam")
+    callback = KLAnnealing("linear", warmup_epochs=10)
+    logs = model.fit(
+        train_ds, validation_data=valid_ds, epochs=2, callbacks=[callback], verbose=0
+    ).history
+    assert set(logs) >= {p + n for p in ("", "val_") for n in ("loss", "reconstruction", "kl")}
+    assert logs["loss"][1] < logs["loss"][0]
+
+
+def test_arrays_train_like_datasets(windows):
+    model = new_model()
+    history = train(model, windows, windows, epochs=2, batch_size=10, verbose=0)
+    assert model.adapted
+    assert history.history["loss"][1] < history.history["loss"][0]
+
+
+def test_training_adapts_only_what_is_not_adapted(windows):
+    model = new_model()
+    model.adapt(windows * 2)
+    before = keras.ops.convert_to_numpy(model.scaler.std)
+    train(model, windows, epochs=1, verbose=0)
+    np.testing.assert_array_equal(before, keras.ops.convert_to_numpy(model.scaler.std))
+
+
+def test_datasets_are_batched_anew_where_the_size_differs(simulated_worms):
+    train_ds, valid_ds = import_h5(simulated_worms, ["behavior"], seq_len=12, batch_size=8)
+    counts = []
+
+    class CountBatches(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            counts.append(int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)))
+
+    train(
+        new_model(),
+        train_ds,
+        valid_ds,
+        epochs=1,
+        batch_size=32,
+        callbacks=[CountBatches()],
+        verbose=0,
+    )
+    assert counts == [-(-len(train_ds.source) // 32)]
+
+
+class WorseAfter(keras.callbacks.Callback):
+    """Spoils the model after the given epoch, before it is validated."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.spoiled_epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.spoiled_epoch:
+            model = self.model
+            model.set_weights([w * 3 for w in model.get_weights()])
+
+
+def test_the_best_weights_are_kept(windows, tmp_path):
+    model = new_model()
+    history = train(
+        model,
+        windows,
+        windows,
+        epochs=4,
+        lr=1e-4,
+        kl_schedule=None,
+        callbacks=[WorseAfter(2)],
+        run_dir=tmp_path / "run",
+        verbose=0,
+    )
+    elbo = history.history["val_elbo"]
+    assert np.argmax(elbo) == 1
+    for best in (model, RunFolder(tmp_path / "run").load_model()):
+        best.compile(optimizer="adam")
+        score = best.evaluate(windows, verbose=0, return_dict=True)["elbo"]
+        assert score == pytest.approx(max(elbo), rel=1e-5)
+
+
+def test_patience_stops_training_but_not_before_the_ramp_is_over(windows):
+    def epochs_run(warmup_epochs):
+        history = train(
+            new_model(),
+            windows,
+            windows,
+            epochs=12,
+            lr=1e-12,
+            patience=2,
+            warmup_epochs=warmup_epochs,
+            verbose=0,
+        )
+        return len(history.epoch)
+
+    assert epochs_run(0) < epochs_run(6) < 12
+    assert epochs_run(6) > 6
+
+
+def test_a_run_folder_tells_everything(simulated_worms, tmp_path):
+    out = tmp_path / "runs" / "first"
+    model, history = worm_run(simulated_worms, out)
+    run = RunFolder(out)
+    assert run.config == model.config
+    assert {file.name for file in out.iterdir()} == {
+        "config.json",
+        "split.json",
+        "environment.json",
+        "history.csv",
+        "model.keras",
+        "last.keras",
+    }
+    rows = run.read_history()
+    assert [row["epoch"] for row in rows] == [0, 1]
+    for name, values in history.history.items():
+        assert [row[name] for row in rows] == pytest.approx(values)
+    environment = json.loads((out / "environment.json").read_text())
+    assert environment["backend"] == keras.backend.backend()
+    assert environment["versions"]["keras"] == keras.__version__
+    training = json.loads((out / "config.json").read_text())["training"]
+    assert (training["epochs"], training["kl_schedule"]) == (2, "linear")
+    x = make_windows(5)
+    np.testing.assert_array_equal(run.load_model().encode(x).mu, model.encode(x).mu)
+
+
+def test_a_run_is_evaluated_on_the_test_data_of_its_files(simulated_worms, tmp_path):
+    model, _ = worm_run(simulated_worms, tmp_path)
+    metrics = evaluate_run(tmp_path)
+    splits = import_h5(simulated_worms, ["behavior"], seq_len=12, test_fraction=0.2)[0].splits
+    expected = evaluate(model, splits.test, splits.train)
+    assert metrics["split"] == "test"
+    assert metrics["vae"]["r2"] == pytest.approx(expected["vae"]["r2"], abs=1e-6)
+    assert metrics["pca"]["r2"] == pytest.approx(expected["pca"]["r2"], abs=1e-6)
+    assert RunFolder(tmp_path).read_metrics() == metrics
+
+
+def test_an_existing_run_is_not_overwritten(simulated_worms, tmp_path):
+    worm_run(simulated_worms, tmp_path, epochs=1)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds a run already. Choose another folder or pass"):
+        worm_run(simulated_worms, tmp_path, epochs=1)
+    worm_run(simulated_worms, tmp_path, epochs=1, overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_on_arrays_says_so_when_its_files_are_asked_for(windows, tmp_path):
+    train(new_model(), windows, windows, epochs=1, run_dir=tmp_path, verbose=0)
+    assert RunFolder(tmp_path).load_model().adapted
+    with pytest.raises(ValueError, match="was not trained on the datasets of import_h5"):
+        evaluate_run(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_ends_in_an_error(windows, tmp_path):
+    class Spoil(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                model = self.model
+                model.set_weights([w * np.nan for w in model.get_weights()])
+
+    model = new_model()
+    with pytest.raises(FloatingPointError) as caught:
+        train(
+            model,
+            windows,
+            windows,
+            epochs=5,
+            callbacks=[Spoil()],
+            run_dir=tmp_path,
+            verbose=0,
+        )
+    message = str(caught.value)
+    assert "The loss became nan in epoch 3" in message
+    assert f"The last good checkpoint is '{tmp_path / 'model.keras'}', of epoch 2" in message
+    for good in (model, RunFolder(tmp_path).load_model()):
+        assert np.isfinite(good.encode(windows).mu).all()
+    assert np.isfinite(keras.saving.load_model(tmp_path / "last.keras").encode(windows).mu).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0, expected a whole number of at least 1"),
+        ({"batch_size": 2.0}, "batch_size is 2.0, expected a whole number"),
+        ({"warmup_epochs": -1}, "warmup_epochs is -1, expected a whole number of at least 0"),
+        ({"patience": 0}, "patience is 0, expected a whole number of at least 1"),
+        ({"lr": 0.0}, "lr is 0.0, expected a number above 0"),
+        ({"kl_weight": -1.0}, "kl_weight is -1.0, expected a number of at least 0"),
+        ({"kl_schedule": "up"}, "The KL schedule is 'up', expected one of linear"),
+    ],
+)
+def test_errors(windows, arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(new_model(), windows, windows, run_dir=tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no run in"):
+        RunFolder(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json' is not JSON"):
+        _ = RunFolder(tmp_path).config
+    with pytest.raises(FileExistsError, match="is a file, expected a folder"):
+        RunFolder.create(tmp_path / "config.json", VAEConfig(), {}, None)
