@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+PREFETCHED_BATCHES = 16
+
 
 def stream(splits, batch_size=32, shuffle=True, seed=0, masks=False):
     """The datasets of `Splits`, `(train, valid, test)`; only `train` is ever shuffled.
@@ -49,9 +51,19 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     dataset = tf.data.Dataset.from_tensor_slices(first_row.astype("int64"))
     if shuffle:
         dataset = dataset.shuffle(len(windows), seed=seed, reshuffle_each_iteration=True)
-    dataset = dataset.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size).map(gather).prefetch(PREFETCHED_BATCHES)
+    dataset = dataset.with_options(_one_thread())
     dataset.source = windows
     return dataset
+
+
+def _one_thread():
+    """Options that leave the cores to the training step: gathering a batch is cheap."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    return options
 
 
 def rebatched(dataset, batch_size):

@@ -74,8 +74,9 @@ def test_plain_keras_works_on_datasets(simulated_worms):
     assert logs["loss"][1] < logs["loss"][0]
 
 
-def test_arrays_train_like_datasets(windows):
-    model = new_model()
+@pytest.mark.parametrize("backbone", ["conv", "gru"])
+def test_arrays_train_like_datasets(windows, backbone):
+    model = new_model(backbone=backbone)
     history = train(model, windows, windows, epochs=2, batch_size=10, verbose=0)
     assert model.adapted
     assert history.history["loss"][1] < history.history["loss"][0]

@@ -58,7 +58,6 @@ class Decoder(keras.layers.Layer):
         }
         dtype = self.dtype_policy
         self.project = keras.layers.Dense(hidden_dim, dtype=dtype)
-        self.tile = keras.layers.RepeatVector(seq_len, dtype=dtype)
         self.position = PositionalEncoding(positional_encoding, dtype=dtype)
         self.time_courses = keras.layers.Dense(hidden_dim, dtype=dtype)
         self.body = make_backbone(
@@ -84,7 +83,7 @@ class Decoder(keras.layers.Layer):
     def call(self, z, training=False):
         origin = ops.zeros((1, self.seq_len, self.settings["hidden_dim"]), self.compute_dtype)
         time_courses = self.time_courses(self.position(origin))
-        hidden = self.tile(self.project(z)) * time_courses
+        hidden = self.project(z)[:, None] * time_courses  # tiled over time
         return self.readout(self.body(hidden, training=training))
 
     def compute_output_shape(self, input_shape):

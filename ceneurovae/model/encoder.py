@@ -68,7 +68,6 @@ class Encoder(keras.layers.Layer):
             positional_encoding=positional_encoding,
         )
         self.squeeze = keras.layers.Dense(SQUEEZED_DIM, dtype=dtype)
-        self.flatten = keras.layers.Flatten(dtype=dtype)
         self.posterior = keras.layers.Dense(2 * latent_dim, dtype=dtype)
 
     def build(self, input_shape):
@@ -77,12 +76,13 @@ class Encoder(keras.layers.Layer):
         self.project.build((batch, steps, 2 * channels))
         self.body.build((batch, steps, hidden_dim))
         self.squeeze.build((batch, steps, hidden_dim))
-        self.posterior.build((batch, steps * SQUEEZED_DIM))
+        self.flat_dim = steps * SQUEEZED_DIM
+        self.posterior.build((batch, self.flat_dim))
 
     def call(self, x, training=False):
         x = ops.concatenate(split_missing(x), axis=-1)
         hidden = self.body(self.project(x), training=training)
-        posterior = self.posterior(self.flatten(self.squeeze(hidden)))
+        posterior = self.posterior(ops.reshape(self.squeeze(hidden), (-1, self.flat_dim)))
         mu, logvar = ops.split(posterior, 2, axis=-1)
         return mu, ops.clip(logvar, -LOGVAR_LIMIT, LOGVAR_LIMIT)
 

@@ -19,18 +19,20 @@ from hand_written import make_loop
 
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, split_datasets
 from ceneurovae.pipeline import make_dataset
+from ceneurovae.training import jit_choice
 
 SEQ_LEN, CHANNELS, LATENTS = 100, 3, 32
+EPOCHS = 4  # in one call of fit, as training has many
 
 
 def make_fit(config, windows, batch_size):
-    """A function that trains for one epoch through Keras, and the number of weights."""
+    """A function that trains for `EPOCHS` epochs through Keras, and the number of weights."""
     model = NeuroBehaviorVAE(config)
     dataset = make_dataset(windows, batch_size, shuffle=True)
     model.adapt(dataset)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_choice(config))
     count = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-    return lambda: model.fit(dataset, verbose=0, shuffle=False), count
+    return lambda: model.fit(dataset, epochs=EPOCHS, verbose=0, shuffle=False), count
 
 
 def measure(functions, windows, turns):
@@ -42,7 +44,7 @@ def measure(functions, windows, turns):
         for name, function in functions.items():
             start = time.perf_counter()
             function()
-            rates[name].append(len(windows) / (time.perf_counter() - start))
+            rates[name].append(EPOCHS * len(windows) / (time.perf_counter() - start))
     return rates
 
 
@@ -76,7 +78,7 @@ def main():
                 # PyTorch's GRU has two biases where the others have one or two.
                 if backbone == "conv" and count != own_count:
                     raise RuntimeError(f"{framework} has {own_count} weights, not {count}.")
-                functions[framework] = loop
+                functions[framework] = lambda loop=loop: [loop() for _ in range(EPOCHS)]
             rates = measure(functions, windows, arguments.turns)
             median = {name: statistics.median(values) for name, values in rates.items()}
             ratio = {
