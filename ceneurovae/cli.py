@@ -35,17 +35,20 @@ def _read_config(context: typer.Context, path: Path | None):
     """Makes the contents of `--config` the defaults of the command's other options."""
     if path is None:
         return None
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file '{path}'.")
     try:
         text = path.read_text()
         content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except FileNotFoundError:
-        raise typer.BadParameter(f"There is no file '{path}'.") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"'{path}' is neither TOML nor JSON: {error}.") from None
+    except ValueError as error:
+        raise ValueError(f"'{path}' is neither TOML nor JSON: {error}.") from error
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"'{path}' holds a {kind}, expected names and values of options.")
     known = {parameter.name for parameter in context.command.params} - {"config", "files"}
     unknown = sorted(set(content) - known)
     if unknown:
-        raise typer.BadParameter(
+        raise ValueError(
             f"'{path}' sets {', '.join(unknown)}; known are {', '.join(sorted(known))}."
         )
     if isinstance(content.get("channels"), list):

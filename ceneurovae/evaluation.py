@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ceneurovae.import_data import reload_splits
+from ceneurovae.model.loss import kl_divergence
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.windows import Windows
@@ -37,16 +38,19 @@ def evaluate(model, test, train=None, batch_size=256):
 
     Returns:
         Dictionary of JSON types: `windows`, `elbo`, `reconstruction` and `kl` (means per window,
-        KL weight 1), `active_latents` (those whose mean varies by more than 0.01 over windows;
-        Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", 2016, section 5.2),
-        `vae` and `pca`, each with `r2`, `skill` and `r2_per_channel`.
+        KL weight 1), `kl_per_latent` (nats), `active_latents` (those whose mean has a variance
+        over windows of more than 0.01; Burda, Grosse & Salakhutdinov, "Importance weighted
+        autoencoders", 2016, section 5.2), `vae` and `pca`, each with `r2`, `skill` and
+        `r2_per_channel`.
     """
     vae_score, pca_score = Score(), Score()
     pca = None if train is None else fit_pca(model, train)
-    losses, mus = [], []
+    losses, kls, mus = [], [], []
     for x in _batches(test, batch_size):
         output = model.predict_on_batch(x)
-        losses.append([keras.ops.convert_to_numpy(loss) for loss in model.losses_of(x, output)])
+        reconstruction, _ = model.losses_of(x, output)
+        losses.append(keras.ops.convert_to_numpy(reconstruction))
+        kls.append(keras.ops.convert_to_numpy(kl_divergence(output.mu, output.logvar)))
         mus.append(output.mu)
         target = _scaled(model, x)
         vae_score.add(target, _scaled(model, output.reconstruction))
@@ -54,13 +58,15 @@ def evaluate(model, test, train=None, batch_size=256):
             pca_score.add(target, _project(pca, target))
     if not mus:
         raise ValueError("There is no window to evaluate.")
-    reconstruction, kl = np.concatenate(losses, axis=1).mean(axis=1, dtype="float64")
-    mu = np.concatenate(mus)
+    reconstruction = np.concatenate(losses).mean(dtype="float64")
+    kl_per_latent = np.concatenate(kls).mean(axis=0, dtype="float64")
+    kl, mu = kl_per_latent.sum(), np.concatenate(mus)
     metrics = {
         "windows": len(mu),
         "elbo": float(-(reconstruction + kl)),
         "reconstruction": float(reconstruction),
         "kl": float(kl),
+        "kl_per_latent": kl_per_latent.tolist(),
         "active_latents": int((mu.var(axis=0) > ACTIVE_VARIANCE).sum()),
         "vae": vae_score.result(),
     }

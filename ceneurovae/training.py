@@ -25,6 +25,7 @@ def train(
     warmup_epochs=10,
     kl_weight=1.0,
     patience=20,
+    seed=None,
     run_dir=None,
     overwrite=False,
     callbacks=(),
@@ -49,6 +50,8 @@ def train(
         kl_weight: KL weight at the end of the ramp.
         patience: Epochs without a better validation ELBO, after the ramp, before training stops;
             `None` trains for all `epochs`, as does leaving out `valid_ds`.
+        seed: Seeds Python, NumPy and the backend before the fit, and is recorded. Weights are drawn
+            when the model is made: call `keras.utils.set_random_seed` before that.
         run_dir: Run folder to write; nothing is written without it.
         overwrite: Whether to replace a run in `run_dir`.
         callbacks: Further Keras callbacks.
@@ -68,6 +71,8 @@ def train(
         rebatched(data, batch_size) if _is_dataset(data) else data for data in (train_ds, valid_ds)
     )
     annealing = _annealing(kl_schedule, warmup_epochs, kl_weight)
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
     if not model.adapted:
         model.adapt(train_ds)
     run = None
@@ -80,6 +85,7 @@ def train(
             "warmup_epochs": warmup_epochs,
             "kl_weight": kl_weight,
             "patience": patience,
+            "seed": seed,
         }
         manifest = None if splits is None else splits.manifest()
         run = RunFolder.create(run_dir, model.config, arguments, manifest, overwrite)
@@ -91,7 +97,9 @@ def train(
                 f"val_{OBJECTIVE}", mode="max", patience=patience, start_from_epoch=warmup_epochs
             )
         ]
-    model.compile(optimizer=keras.optimizers.Adam(lr), jit_compile=jit_choice(model.config))
+    model.compile(optimizer=keras.optimizers.Adam(lr))
+    # Not through compile, which would save the choice with the model, for other backends to find.
+    model.jit_compile = jit_choice(model)
     is_dataset = _is_dataset(train_ds)
     history = model.fit(
         train_ds,
@@ -125,7 +133,7 @@ def train_run(splits, config, run_dir, seed=0, batch_size=32, **settings):
     keras.utils.set_random_seed(seed)
     model = NeuroBehaviorVAE(config)
     train_ds, valid_ds, _ = stream(splits, batch_size, seed=seed)
-    train(model, train_ds, valid_ds, batch_size=batch_size, run_dir=run_dir, **settings)
+    train(model, train_ds, valid_ds, batch_size=batch_size, seed=seed, run_dir=run_dir, **settings)
     return evaluate_run(run_dir, splits)
 
 
@@ -181,15 +189,15 @@ class KeepBest(keras.callbacks.Callback):
         )
 
 
-def jit_choice(config):
-    """Whether to compile the training step: Keras decides, but for one case that it gets wrong.
+def jit_choice(model):
+    """Whether to compile the training step: as Keras decides, but for one case.
 
-    On a CPU, Keras leaves XLA off under TensorFlow. Recurrent networks are then left to a loop
-    that runs at 0.6 of the speed of a hand-written one; with XLA it is 1.4 of it.
+    On a CPU, Keras leaves XLA off under TensorFlow. A GRU then runs at 0.6 of the speed of a
+    hand-written loop, with XLA at 1.4 of it.
     """
-    if config.backbone == "gru" and keras.backend.backend() == "tensorflow":
+    if model.config.backbone == "gru" and keras.backend.backend() == "tensorflow":
         return True
-    return "auto"
+    return model.jit_compile
 
 
 def _annealing(kl_schedule, warmup_epochs, kl_weight):

@@ -14,9 +14,6 @@ import pytest
 
 from ceneurovae.config import VAEConfig
 
-# Benchmarks are run by hand.
-collect_ignore = ["benchmarks"]
-
 ROOT = Path(__file__).parent.parent
 WORM_FILES = "worm_flavell/*-data.h5"
 

@@ -54,7 +54,7 @@ def test_train_prints_a_table_and_says_where_the_run_is(trained):
     assert f"Run folder: {out}" in done.stderr
     config = json.loads((out / "config.json").read_text())
     assert config["model"]["channels"] == 4
-    assert config["training"]["epochs"] == 2
+    assert (config["training"]["epochs"], config["training"]["seed"]) == (2, 0)
     splits = json.loads((out / "split.json").read_text())
     first = {name: runs[0]["first"] for name, runs in splits["splits"].items()}
     # 200 samples, windows of 12: test from 80 %, and 12 % of the time before a gap of a window.
@@ -228,14 +228,21 @@ def test_config_file_sets_options_and_the_command_line_overrides(
     assert seen["epochs"] == 0
 
 
-def test_config_file_errors(tmp_path, simulated_worms):
-    (tmp_path / "bad.json").write_text('{"latents": 3}')
-    done = run(
-        *("train", simulated_worms, "--out", tmp_path / "run"),
-        *("--config", tmp_path / "bad.json"),
-    )
-    assert done.returncode == 2
-    assert "latents" in done.stderr and "latent_dim" in done.stderr
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("bad.json", '{"latents": 3}', "sets latents; known are backbone"),
+        ("bad.json", "{", "is neither TOML nor JSON"),
+        ("bad.toml", "= 3", "is neither TOML nor JSON"),
+        ("bad.json", "[3]", "holds a list, expected names and values"),
+    ],
+)
+def test_config_file_errors(name, text, message, tmp_path, capsys, monkeypatch, simulated_worms):
+    (tmp_path / name).write_text(text)
+    arguments = ("train", simulated_worms, "--out", tmp_path / "run", "--config", tmp_path / name)
+    assert message in error(capsys, monkeypatch, *arguments)
+    arguments = (*arguments[:-1], tmp_path / "none.json")
+    assert "There is no file" in error(capsys, monkeypatch, *arguments)
 
 
 def test_options_are_those_of_the_library_with_the_same_defaults():
@@ -253,5 +260,5 @@ def test_options_are_those_of_the_library_with_the_same_defaults():
         if name in own:
             continue
         assert name in options, name
-        if name not in ("test_fraction", "channels", "seq_len"):
+        if name not in ("test_fraction", "channels", "seq_len", "seed"):
             assert options[name].default == default, name

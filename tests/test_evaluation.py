@@ -52,6 +52,8 @@ def test_elbo_agrees_with_keras(fitted):
     for name in ("elbo", "reconstruction", "kl"):
         assert metrics[name] == pytest.approx(logs[name], rel=1e-4)
     assert metrics["windows"] == 60
+    assert len(metrics["kl_per_latent"]) == 2
+    assert sum(metrics["kl_per_latent"]) == pytest.approx(metrics["kl"])
     assert "pca" not in metrics
 
 

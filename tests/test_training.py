@@ -1,6 +1,7 @@
 """`train`: from a model and data to the best weights and a run folder."""
 
 import json
+import zipfile
 
 import h5py
 import keras
@@ -80,6 +81,24 @@ def test_arrays_train_like_datasets(windows, backbone):
     history = train(model, windows, windows, epochs=2, batch_size=10, verbose=0)
     assert model.adapted
     assert history.history["loss"][1] < history.history["loss"][0]
+
+
+@pytest.mark.parametrize("backbone", ["conv", "gru"])
+def test_a_saved_model_leaves_compilation_to_the_backend_that_loads_it(windows, backbone, tmp_path):
+    train(new_model(backbone=backbone), windows, epochs=1, run_dir=tmp_path, verbose=0)
+    for name in ("model.keras", "last.keras"):
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            config = json.loads(archive.read("config.json"))
+        assert config["compile_config"]["jit_compile"] is not True
+
+
+def test_a_seed_makes_training_repeatable(windows):
+    def losses(seed):
+        keras.utils.set_random_seed(5)
+        model = NeuroBehaviorVAE(tiny_config(dropout=0.2))
+        return train(model, windows, epochs=2, seed=seed, verbose=0).history["loss"]
+
+    assert losses(1) == losses(1)
 
 
 def test_training_adapts_only_what_is_not_adapted(windows):
@@ -183,7 +202,7 @@ def test_a_run_folder_tells_everything(simulated_worms, tmp_path):
     assert environment["backend"] == keras.backend.backend()
     assert environment["versions"]["keras"] == keras.__version__
     training = json.loads((out / "config.json").read_text())["training"]
-    assert (training["epochs"], training["kl_schedule"]) == (2, "linear")
+    assert (training["epochs"], training["kl_schedule"], training["seed"]) == (2, "linear", None)
     x = make_windows(5)
     np.testing.assert_array_equal(run.load_model().encode(x).mu, model.encode(x).mu)
 
