@@ -83,7 +83,10 @@ def import_keras(progress):
 
 
 def fit_progress(progress, epochs):
-    """A Keras callback that moves a task of `progress` forward, epoch by epoch."""
+    """A Keras callback that moves a task of `progress` forward, batch by batch.
+
+    When training ends, it announces the evaluation that follows on the command line.
+    """
     import keras
 
     class FitProgress(keras.callbacks.Callback):
@@ -102,6 +105,9 @@ def fit_progress(progress, epochs):
             if "val_elbo" in logs:
                 note += f"  validation ELBO {logs['val_elbo']:.4g}"
             progress.update(self.task, completed=epoch + 1, note=note)
+
+        def on_train_end(self, logs=None):
+            progress.add_task("Evaluating", total=None, note="")
 
     return FitProgress()
 

@@ -83,6 +83,20 @@ def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_pat
         assert np.isfinite(group["mu"][()]).all()
 
 
+def test_a_constant_channel_is_kept_and_warned_about(tmp_path):
+    values = np.random.default_rng(0).normal(size=(300, 2))
+    values[:, 1] = 4
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["data"] = values
+    done = run(
+        *("train", tmp_path / "data.h5", "--out", tmp_path / "run", "--seq-len", 10),
+        *("--hidden-dim", 8, "--latent-dim", 2, "--epochs", 1, "--stride", 5),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning: Channel 'data/1' is constant: kept, with scale 1." in done.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["channels"] == 2
+
+
 def test_the_backend_can_be_chosen_and_is_said(simulated_worms, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     done = subprocess.run(

@@ -83,6 +83,17 @@ def test_arrays_train_like_datasets(windows, backbone):
     assert history.history["loss"][1] < history.history["loss"][0]
 
 
+def test_masks_train_like_nan(windows):
+    mask = ~np.isnan(windows)
+    pair = (np.where(mask, windows, 9.0).astype("float32"), mask)
+    elbos = []
+    for data in (windows, pair):
+        model = new_model()
+        train(model, data, data, epochs=1, lr=1e-9, seed=0, verbose=0)
+        elbos.append(evaluate(model, data)["elbo"])
+    assert elbos[0] == pytest.approx(elbos[1], rel=1e-4)
+
+
 @pytest.mark.parametrize("backbone", ["conv", "gru"])
 def test_a_saved_model_leaves_compilation_to_the_backend_that_loads_it(windows, backbone, tmp_path):
     train(new_model(backbone=backbone), windows, epochs=1, run_dir=tmp_path, verbose=0)
