@@ -100,7 +100,7 @@ def test_a_saved_model_leaves_compilation_to_the_backend_that_loads_it(windows, 
     for name in ("model.keras", "last.keras"):
         with zipfile.ZipFile(tmp_path / name) as archive:
             config = json.loads(archive.read("config.json"))
-        assert config["compile_config"]["jit_compile"] is not True
+        assert config["compile_config"]["jit_compile"] == "auto"
 
 
 def test_a_seed_makes_training_repeatable(windows):

@@ -262,6 +262,7 @@ def test_a_model_gives_the_same_numbers_on_another_backend(windows, other, tmp_p
     expected = {}
     for backbone, path in model_paths.items():
         model = perturbed_model(windows, backbone)
+        model.compile(optimizer="adam")
         model.save(path)
         expected[backbone] = model.predict(windows, verbose=0)
     code = (

@@ -234,6 +234,15 @@ class NeuroBehaviorVAE(MissingDataModel):
                 "adapt, fit or load it first."
             )
 
+    def get_compile_config(self):
+        """What `compile` was given, but with the choice of `jit_compile` left to who loads it.
+
+        Keras saves its choice for one backend, and would have PyTorch compile what was saved
+        under JAX, which takes longer than most predictions.
+        """
+        config = super().get_compile_config()
+        return config and {**config, "jit_compile": "auto"}
+
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict()}
 

@@ -30,8 +30,7 @@ def make_fit(config, windows, batch_size):
     model = NeuroBehaviorVAE(config)
     dataset = make_dataset(windows, batch_size, shuffle=True)
     model.adapt(dataset)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3))
-    model.jit_compile = jit_choice(model)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_choice(config))
     count = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     return lambda: model.fit(dataset, epochs=EPOCHS, verbose=0, shuffle=False), count
 
