@@ -139,8 +139,9 @@ def inspection_table(recording):
     if recording["interruptions"]:
         title += f", {recording['interruptions']} interruptions"
     table = Table(title=title, title_justify="left")
-    for name in ("channels", "count", "shape", "duration (s)", "missing"):
-        table.add_column(name, justify="left" if name == "channels" else "right")
+    table.add_column("channels", overflow="fold")  # whole names, to be copied
+    for name in ("count", "shape", "duration (s)", "missing"):
+        table.add_column(name, justify="right", no_wrap=True)
     for block in recording["blocks"]:
         missing = [channel["missing"] for channel in block["channels"]]
         names = [channel["name"] for channel in block["channels"]]

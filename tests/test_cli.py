@@ -154,6 +154,17 @@ def test_inspect_prints_a_table(simulated_worms):
     assert "velocity" in done.stdout
 
 
+def test_inspect_never_cuts_a_name(tmp_path, capsys, monkeypatch):
+    name = "a_very_long_name_of_a_dataset_that_nobody_would_type_from_memory"
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file[name] = np.zeros((1000, 3))
+    monkeypatch.setattr(sys, "argv", ["ceneurovae", "inspect", str(tmp_path / "data.h5")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    cells = re.findall(r"^│ (\S*)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert "".join(cells) == name
+
+
 def test_bad_files(tmp_path, capsys, monkeypatch, simulated_worms):
     def message(path, *more):
         arguments = ("train", path, "--out", tmp_path / "run", "--seq-len", 20, *more)
