@@ -114,7 +114,13 @@ def train(
     gap: Annotated[
         int | None, _option("Samples between the splits.", show_default="one window")
     ] = None,
-    by: Annotated[str, _option("Split by time or by recording.")] = "time",
+    by: Annotated[
+        str | None,
+        _option(
+            "Split by time, by recording, or by a label such as animal.",
+            show_default="the file's own split, or time",
+        ),
+    ] = None,
     batch_size: Annotated[int, _option("Windows in a batch.")] = 32,
     seed: Annotated[int, _option("Decides the order and the weights.")] = 0,
     latent_dim: Annotated[int, _option("Number of latents.")] = 32,
@@ -156,12 +162,12 @@ def train(
         files,
         None if channels is None else channels.split(","),
         seq_len,
-        stride,
-        valid_fraction,
-        test_fraction,
-        gap,
-        by,
-        seed,
+        stride=stride,
+        valid_fraction=valid_fraction,
+        test_fraction=test_fraction,
+        gap=gap,
+        by=by,
+        seed=seed,
     )
     console.choose_backend(backend)
     with console.progress_bar() as progress:

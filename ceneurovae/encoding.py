@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 
-from ceneurovae.readers import read_recordings
+from ceneurovae.readers import read_alike
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
@@ -36,7 +36,7 @@ def read_windows(run, paths, out, stride=1, overwrite=False):
     if Path(out).exists() and not overwrite:
         raise FileExistsError(f"'{out}' exists. Choose another file or pass --overwrite.")
     manifest = RunFolder(run).manifest
-    recordings = read_recordings(paths, manifest["channels"])
+    recordings = read_alike(paths, manifest["channels"], manifest["reading"])
     return all_windows(recordings, manifest["seq_len"], stride)
 
 

@@ -1,10 +1,11 @@
-"""From HDF5 to batches in one call."""
+"""From files to batches in one call."""
 
 import warnings
 
 import numpy as np
 
-from ceneurovae.readers import read_recordings
+from ceneurovae.readers import read_alike, read_recordings
+from ceneurovae.short import fill_short
 from ceneurovae.splits import Splits, split_datasets
 
 DEFAULT_SEQ_LEN = 100
@@ -18,29 +19,30 @@ def import_h5(
     valid_fraction=0.12,
     test_fraction=0.0,
     gap=None,
-    by="time",
+    by=None,
+    short="error",
     batch_size=32,
     shuffle=True,
     seed=0,
     masks=False,
+    **reading,
 ):
-    """Reads HDF5 files and streams them as train and validation batches that share no sample.
+    """Reads files and streams them as train and validation batches that share no sample.
 
     Args:
-        paths: One or several HDF5 files: an array of recordings `(T, C)` or of windows
-            `(N, T, C)`, a group per recording, or whole-brain files of the Flavell lab.
+        paths: Files, folders and patterns: HDF5 with an array of recordings `(T, C)` or of windows
+            `(N, T, C)` or a group per recording, whole-brain worm files, NWB, SLEAP, DeepLabCut,
+            LFADS, NPZ, NPY and `.ts`.
         channels: Names of channels or of whole datasets; by default those of the layout.
         seq_len: Length `T` of a window, in samples; by default that of the windows in the file,
             or 100 where it holds recordings.
-        stride: Samples from the start of one window to the start of the next.
-        valid_fraction: Share of each recording's time for validation.
-        test_fraction: Share of each recording's time, its end, for test.
-        gap: Samples between blocks of time; one window by default.
-        by: `"time"`, or `"recording"` to draw whole recordings.
+        stride, valid_fraction, test_fraction, gap, by, short: As for `split_datasets`.
         batch_size: Windows in a batch.
         shuffle: Whether each epoch goes through the training windows in a new order.
-        seed: Decides that order, and which recordings are drawn.
+        seed: Decides that order, and which recordings or groups are drawn.
         masks: Whether to yield `(x, mask)` instead of `x` with NaN for missing.
+        **reading: Further arguments of `read_recordings`: `align`, `resample_hz`, `memory_gb`,
+            `layout`, `transpose`, `min_likelihood`, `allow_external`.
 
     Returns:
         `(train_ds, valid_ds)`, and `(train_ds, valid_ds, test_ds)` with `test_fraction > 0`:
@@ -50,7 +52,17 @@ def import_h5(
         FileNotFoundError, ValueError: if a file, a channel or an argument cannot be used.
     """
     splits = load_splits(
-        paths, channels, seq_len, stride, valid_fraction, test_fraction, gap, by, seed
+        paths,
+        channels,
+        seq_len,
+        stride=stride,
+        valid_fraction=valid_fraction,
+        test_fraction=test_fraction,
+        gap=gap,
+        by=by,
+        short=short,
+        seed=seed,
+        **reading,
     )
     from ceneurovae.pipeline import stream  # late: the errors above need no TensorFlow
 
@@ -58,25 +70,17 @@ def import_h5(
     return datasets if test_fraction else datasets[:2]
 
 
-def load_splits(
-    paths,
-    channels=None,
-    seq_len=None,
-    stride=1,
-    valid_fraction=0.12,
-    test_fraction=0.0,
-    gap=None,
-    by="time",
-    seed=0,
-):
+SPLITTING = ("stride", "valid_fraction", "test_fraction", "gap", "by", "short", "seed")
+
+
+def load_splits(paths, channels=None, seq_len=None, **arguments):
     """The reading half of `import_h5`, with its arguments: `Splits(train, valid, test)`."""
-    recordings = read_recordings(paths, channels)
+    splitting = {name: arguments.pop(name) for name in SPLITTING if name in arguments}
+    recordings = read_recordings(paths, channels, **arguments)
     if seq_len is None:
         seq_len = recordings[0].window_len or DEFAULT_SEQ_LEN
-    splits = split_datasets(
-        recordings, seq_len, stride, valid_fraction, test_fraction, gap, by, seed
-    )
-    _check_channels(recordings)
+    splits = split_datasets(recordings, seq_len, **splitting)
+    _check_channels(splits.train.recordings)
     return splits
 
 
@@ -90,8 +94,10 @@ def reload_splits(manifest):
     paths = list(dict.fromkeys(recording["path"] for recording in wanted.values()))
     if None in paths:
         raise ValueError("The run was trained on arrays in memory, which cannot be read again.")
-    found = {r.name: r for r in read_recordings(paths, manifest["channels"])}
+    found = {r.name: r for r in read_alike(paths, manifest["channels"], manifest["reading"])}
     for name, recording in wanted.items():
+        if name in found and recording["filled_up"]:
+            found[name] = fill_short(found[name], manifest["seq_len"])
         samples = len(found[name].values) if name in found else 0
         if samples != recording["samples"]:
             raise ValueError(
@@ -102,7 +108,12 @@ def reload_splits(manifest):
 
 
 def _check_channels(recordings):
-    """An error for a channel without any value, a warning for one that never changes."""
+    """An error for a channel without any value, a warning for one that never changes.
+
+    What is too large for memory is not read for it: the scaler does the same in training.
+    """
+    if not all(recording.in_memory for recording in recordings):
+        return
     for index, channel in enumerate(recordings[0].channels):
         columns = [recording.values[:, index] for recording in recordings]
         observed = np.concatenate([column[~np.isnan(column)] for column in columns])

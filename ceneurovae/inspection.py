@@ -36,12 +36,12 @@ def inspect_file(path):
 
 
 def _describe(block, source):
-    values = source.values_of(block)
-    missing = np.isnan(values).mean(axis=tuple(range(values.ndim - 1)))
-    samples = int(np.prod(values.shape[:-1]))
+    values = block.read(0, block.samples)
+    missing = np.isnan(values).mean(axis=0)
+    samples = block.samples
     return {
         "name": block.name,
-        "shape": list(block.dataset.shape),
+        "shape": list(block.table.shape),
         "duration_s": None if source.rate_hz is None else samples / source.rate_hz,
         "channels": [
             {"name": name, "missing": float(share)}

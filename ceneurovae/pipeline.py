@@ -3,7 +3,30 @@
 import numpy as np
 import tensorflow as tf
 
+from ceneurovae.buffers import Buffers
+from ceneurovae.shuffling import window_batches
+
 PREFETCHED_BATCHES = 16
+PREFETCHED_BYTES = 1 << 25
+# Python hands windows to TensorFlow this many bytes at a time, whatever the size of a batch.
+BYTES_AT_ONCE = 1 << 22
+
+
+class Epoch:
+    """Which epoch the next pass through a data set is; each pass moves it on by one.
+
+    Args:
+        number: From 0.
+    """
+
+    def __init__(self, number=0):
+        self.number = number
+        self.failure = None  # what went wrong in a pass, which TensorFlow would wrap
+
+    def begin(self):
+        """The number of the pass that begins now."""
+        self.number += 1
+        return self.number - 1
 
 
 def stream(splits, batch_size=32, shuffle=True, seed=0, masks=False):
@@ -20,41 +43,53 @@ def stream(splits, batch_size=32, shuffle=True, seed=0, masks=False):
 
 
 def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
-    """Streams windows in batches; each recording is held once, whatever the overlap.
+    """Streams windows in batches, from memory or from disk; none is held more than once.
 
     Args:
         windows: `Windows`.
         batch_size: Windows in a batch; the last batch of an epoch may be smaller.
-        shuffle: Whether each epoch has a new order, drawn from `seed`.
-        seed: Whole number.
+        shuffle: Whether each epoch has a new order, a function of `seed` and the epoch.
+        seed: Whole number of at least 0.
         masks: Whether to yield `(x, mask)`, with 0 for missing and a boolean mask that is true
             where a value was observed, instead of `x` with NaN for missing.
 
     Returns:
-        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`.
+        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`;
+        setting `epoch.number` decides which epoch the next pass is.
     """
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
-    with tf.device("CPU"):
-        values = tf.constant(np.concatenate([r.values for r in windows.recordings]))
-    lengths = [len(recording.values) for recording in windows.recordings]
-    first_row = np.cumsum([0, *lengths[:-1]])[windows.recording] + windows.start
-    steps = tf.range(windows.seq_len, dtype="int64")
+    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}.")
+    epoch, buffers = Epoch(), Buffers()
+    shape = (windows.seq_len, len(windows.channels))
+    batch_bytes = batch_size * 4 * shape[0] * shape[1]
+    together = max(1, BYTES_AT_ONCE // batch_bytes)
 
-    def gather(rows):
-        x = tf.gather(values, rows[:, None] + steps)
-        if not masks:
-            return x
-        observed = ~tf.math.is_nan(x)
-        return tf.where(observed, x, 0.0), observed
+    def generate():
+        size = together * batch_size
+        try:
+            yield from window_batches(windows, size, shuffle, seed, epoch.begin(), buffers)
+        except Exception as error:
+            epoch.failure = error
+            raise
 
-    dataset = tf.data.Dataset.from_tensor_slices(first_row.astype("int64"))
-    if shuffle:
-        dataset = dataset.shuffle(len(windows), seed=seed, reshuffle_each_iteration=True)
-    dataset = dataset.batch(batch_size).map(gather).prefetch(PREFETCHED_BATCHES)
+    dataset = tf.data.Dataset.from_generator(
+        generate, output_signature=tf.TensorSpec((None, *shape), "float32")
+    )
+    if together > 1:
+        dataset = dataset.rebatch(batch_size)
+    if masks:
+        dataset = dataset.map(_with_mask)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(windows) // batch_size)))
+    dataset = dataset.prefetch(min(PREFETCHED_BATCHES, PREFETCHED_BYTES // batch_bytes + 1))
     dataset = dataset.with_options(_one_thread())
-    dataset.source = windows
+    dataset.source, dataset.epoch = windows, epoch
     return dataset
+
+
+def _with_mask(x):
+    observed = ~tf.math.is_nan(x)
+    return tf.where(observed, x, 0.0), observed
 
 
 def _one_thread():

@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ceneurovae.recording import as_recordings
-from ceneurovae.windows import Windows, require_window, window_starts
+from ceneurovae.recording import as_recordings, check_names
+from ceneurovae.short import SHORT, fill_short, without_short
+from ceneurovae.windows import Windows, require_window, runs_between, window_runs
+
+PARTS = ("train", "valid", "test")
 
 
 class Splits(NamedTuple):
@@ -21,16 +24,18 @@ class Splits(NamedTuple):
         return {
             "seq_len": train.seq_len,
             "channels": list(train.channels),
+            "reading": train.recordings[0].reading,
             "recordings": [
                 {
                     "name": recording.name,
                     "path": None if recording.path is None else str(recording.path),
                     "samples": len(recording.values),
                     "rate_hz": recording.rate_hz,
+                    "filled_up": recording.filled_up,
                 }
                 for recording in train.recordings
             ],
-            "splits": {name: windows.runs() for name, windows in self._asdict().items()},
+            "splits": {name: windows.listed() for name, windows in self._asdict().items()},
         }
 
     @classmethod
@@ -39,10 +44,22 @@ class Splits(NamedTuple):
         splits = manifest["splits"]
         return cls(
             *(
-                Windows.from_runs(recordings, manifest["seq_len"], splits[name])
+                Windows.from_listed(recordings, manifest["seq_len"], splits[name])
                 for name in cls._fields
             )
         ).verified()
+
+    def shared_samples(self):
+        """For each recording, how many samples are in windows of more than one split."""
+        shared = []
+        for index in range(len(self.train.recordings)):
+            spans = np.concatenate([part.covered(index) for part in self])
+            edges = np.concatenate([spans, np.full_like(spans, (1, -1))], axis=1)
+            edges = edges.reshape(-1, 2, 2).swapaxes(1, 2).reshape(-1, 2)  # (sample, +1 or -1)
+            edges = edges[np.argsort(edges[:, 0], kind="stable")]
+            depth = np.cumsum(edges[:, 1])[:-1]
+            shared.append(int(np.diff(edges[:, 0])[depth > 1].sum()))
+        return shared
 
     def verified(self):
         """Itself, after counting that no sample is in two splits.
@@ -50,11 +67,11 @@ class Splits(NamedTuple):
         Raises:
             RuntimeError: if one is, which would be a defect of this package.
         """
-        for index, covered in enumerate(zip(*(part.coverage() for part in self), strict=True)):
-            shared = int((np.sum(covered, axis=0) > 1).sum())
+        for recording, shared in zip(self.train.recordings, self.shared_samples(), strict=True):
             if shared:
-                name = self.train.recordings[index].name
-                raise RuntimeError(f"{shared} samples of recording '{name}' are in two splits.")
+                raise RuntimeError(
+                    f"{shared} samples of recording '{recording.name}' are in two splits."
+                )
         return self
 
 
@@ -65,28 +82,35 @@ def split_datasets(
     valid_fraction=0.12,
     test_fraction=0.0,
     gap=None,
-    by="time",
+    by=None,
     seed=0,
+    short="error",
 ):
     """Splits recordings into train, validation and test windows that share no sample.
 
     By `"time"`, the last `test_fraction` of every recording is test, the `valid_fraction` before
     it validation, the rest train, with `gap` samples left out between one block and the next.
     Neighbouring samples are alike, so windows drawn at random would put near copies of the
-    training data into the test set. By `"recording"`, whole recordings are drawn.
+    training data into the test set. By `"recording"`, whole recordings are drawn; by a label,
+    such as `"animal"`, all that has the same value of it stays together.
 
     Args:
         data: Recordings, or an array `(T, C)` or `(N, T, C)`, or a list of such arrays.
         seq_len: Length `T` of a window, in samples.
         stride: Samples from the start of one window to the start of the next.
-        valid_fraction: Share of the samples (or recordings) for validation, in `[0, 1)`.
-        test_fraction: Share of the samples (or recordings) for test, in `[0, 1)`.
-        gap: Samples between blocks; one window by default.
-        by: `"time"` or `"recording"`.
-        seed: Decides which recordings are drawn, with `by="recording"`.
+        valid_fraction: Share for validation: of each recording's time, or of the groups.
+        test_fraction: Share for test, likewise.
+        gap: Samples between blocks of time; one window by default.
+        by: `"time"`, `"recording"`, the name of a label of the recordings, or a dictionary from
+            the name of each recording to its group. By default the split that the file brings
+            along, as those for LFADS do, and `"time"` where there is none.
+        seed: Decides which recordings or groups are drawn.
+        short: What becomes of stretches shorter than a window: `"error"` where a whole recording
+            is too short, `"drop"` leaves such recordings out, `"pad"` fills up every such stretch
+            with NaN at its end.
 
     Returns:
-        `Splits(train, valid, test)`.
+        `Splits(train, valid, test)`, each a `Windows`. A split that was not asked for is empty.
 
     Raises:
         ValueError: if an argument cannot be used or a recording is too short.
@@ -99,27 +123,27 @@ def split_datasets(
     """
     recordings = as_recordings(data)
     gap = seq_len if gap is None else gap
-    _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction, gap, by)
+    _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction, gap, short)
+    own = all("split" in recording.labels for recording in recordings)
+    by = ("split" if own else "time") if by is None else by
+    fractions = {"valid": valid_fraction, "test": test_fraction}
+    if short == "pad":
+        recordings = [fill_short(recording, seq_len) for recording in recordings]
+    if short == "drop":
+        least = least_samples(seq_len, gap, fractions) if by == "time" else seq_len
+        recordings = without_short(recordings, seq_len, least)
     for recording in recordings:
         require_window(recording, seq_len)
     if by == "time":
-        blocks = [
-            time_blocks(recording, seq_len, valid_fraction, test_fraction, gap)
-            for recording in recordings
-        ]
+        runs = [_time_runs(r, seq_len, stride, fractions, gap) for r in recordings]
     else:
-        blocks = _recording_blocks(recordings, valid_fraction, test_fraction, seed)
-    parts = []
-    for part in range(3):
-        starts = [
-            window_starts(recording, seq_len, stride, *block[part])
-            for recording, block in zip(recordings, blocks, strict=True)
-        ]
-        parts.append(Windows.from_starts(recordings, seq_len, starts))
-    splits = Splits(*parts).verified()
-    wanted = {"train": True, "valid": valid_fraction > 0, "test": test_fraction > 0}
-    for name, part in splits._asdict().items():
-        if wanted[name] and not len(part):
+        runs = _group_runs(recordings, seq_len, stride, fractions, by, seed)
+    splits = Splits(
+        *(Windows.from_runs(recordings, seq_len, part) for part in zip(*runs, strict=True))
+    ).verified()
+    wanted = PARTS if by != "split" else ("train",)
+    for name in wanted:
+        if fractions.get(name, 1) > 0 and not len(getattr(splits, name)):
             raise ValueError(
                 f"No window of {seq_len} samples fits into the {name} split. Shorten seq_len, "
                 "set gap=0 or change the fractions."
@@ -127,7 +151,13 @@ def split_datasets(
     return splits
 
 
-def time_blocks(recording, seq_len, valid_fraction, test_fraction, gap):
+def least_samples(seq_len, gap, fractions):
+    """Samples that a recording needs for a window in each block of time."""
+    blocks = 1 + sum(fraction > 0 for fraction in fractions.values())
+    return blocks * seq_len + (blocks - 1) * gap
+
+
+def time_blocks(recording, seq_len, fractions, gap):
     """`(start, stop)` of the train, validation and test block of one recording.
 
     Laid from the end: a block has its share of the samples, but at least one window, and the gap
@@ -135,7 +165,8 @@ def time_blocks(recording, seq_len, valid_fraction, test_fraction, gap):
     """
     stop = len(recording.values)
     blocks = []
-    for fraction in (test_fraction, valid_fraction):
+    for name in ("test", "valid"):
+        fraction = fractions[name]
         size = max(round(fraction * len(recording.values)), seq_len) if fraction else 0
         blocks.append((stop - size, stop))
         stop -= size + gap if size else 0
@@ -149,37 +180,97 @@ def time_blocks(recording, seq_len, valid_fraction, test_fraction, gap):
     return (0, stop), valid, test
 
 
-def _recording_blocks(recordings, valid_fraction, test_fraction, seed):
-    """Like `time_blocks`, but a whole recording is in one split and the others get nothing."""
-    count = len(recordings)
-    sizes = [
-        max(round(fraction * count), 1) if fraction else 0
-        for fraction in (valid_fraction, test_fraction)
-    ]
-    if sum(sizes) >= count:
+def _time_runs(recording, seq_len, stride, fractions, gap):
+    """The windows of a recording in each of the three parts, as runs."""
+    if gap < recording.reach:
         raise ValueError(
-            f"{count} recordings are too few to draw {sizes[0]} for validation and {sizes[1]} for "
-            "test and keep one for training. Split by='time' or add recordings."
+            f"Recording '{recording.name}' was resampled: each sample was computed from up to "
+            f"{recording.reach} on either side, so a gap of {gap} lets the splits share data. Set "
+            f"gap={recording.reach} or more."
         )
-    order = np.random.default_rng(seed).permutation(count)
-    valid, test = order[: sizes[0]], order[sizes[0] : sum(sizes)]
-    blocks = []
-    for index, recording in enumerate(recordings):
-        part = 1 if index in valid else 2 if index in test else 0
-        whole = (0, len(recording.values))
-        blocks.append([whole if i == part else (0, 0) for i in range(3)])
-    return blocks
+    blocks = time_blocks(recording, seq_len, fractions, gap)
+    return [runs_between(recording, seq_len, stride, *block) for block in blocks]
 
 
-def _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction, gap, by):
+def _group_runs(recordings, seq_len, stride, fractions, by, seed):
+    """Likewise for all recordings, where all that is in one group is in one part."""
+    groups = [_groups(recording, by) for recording in recordings]
+    names = sorted({name for part in groups for name in part}, key=_natural)
+    part_of = _kept_split(names) if by == "split" else _drawn(names, fractions, by, seed)
+    runs = []
+    for recording, own in zip(recordings, groups, strict=True):
+        if len(own) == 1:
+            everything = runs_between(recording, seq_len, stride)
+            home = part_of[own[0]]
+            runs.append([everything if part == home else everything[:0] for part in PARTS])
+        else:
+            home = np.array([part_of[name] for name in own])
+            runs.append(
+                [window_runs(recording.stretches[home == part], seq_len, stride) for part in PARTS]
+            )
+    return runs
+
+
+def _groups(recording, by):
+    """The group of a recording, as a list of one, or of each of its stretches."""
+    if by == "recording":
+        return [recording.name]
+    if isinstance(by, dict):
+        if recording.name not in by:
+            raise ValueError(f"by has no group for recording '{recording.name}'.")
+        return [str(by[recording.name])]
+    if by not in recording.labels:
+        known = ", ".join(["time", "recording", *recording.labels])
+        raise ValueError(
+            f"by is {by!r}, but recording '{recording.name}' has no such label. Known are {known}."
+        )
+    labels = np.atleast_1d(recording.labels[by])
+    if len(labels) not in (1, len(recording.breaks) + 1):
+        raise ValueError(
+            f"Recording '{recording.name}' has {len(labels)} labels '{by}' for "
+            f"{len(recording.breaks) + 1} windows. Mend the file."
+        )
+    return [str(label) for label in labels]
+
+
+def _natural(name):
+    """Sorts numbers as numbers."""
+    try:
+        return (0, float(name), name)
+    except ValueError:
+        return (1, 0.0, name)
+
+
+def _kept_split(names):
+    unknown = sorted(set(names) - set(PARTS))
+    if unknown:
+        raise ValueError(f"The file names a split {unknown[0]!r}, expected one of {PARTS}.")
+    return {name: name for name in names}
+
+
+def _drawn(names, fractions, by, seed):
+    """The part of each group, drawn from `seed`."""
+    count = len(names)
+    sizes = {
+        part: max(round(fraction * count), 1) if fraction else 0
+        for part, fraction in fractions.items()
+    }
+    if sum(sizes.values()) >= count:
+        what = "recordings" if by == "recording" else "groups"
+        raise ValueError(
+            f"{count} {what} are too few to draw {sizes['valid']} for validation and "
+            f"{sizes['test']} for test and keep one for training. Split by='time' or add {what}."
+        )
+    order = [names[index] for index in np.random.default_rng(seed).permutation(count)]
+    parts = ["valid"] * sizes["valid"] + ["test"] * sizes["test"]
+    parts += ["train"] * (count - len(parts))
+    return dict(zip(order, parts, strict=True))
+
+
+def _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction, gap, short):
     if not recordings:
         raise ValueError("There is no recording to split.")
-    names = [recording.name for recording in recordings]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(
-            f"Several recordings are named '{repeated[0]}'. Give each file once, or rename one."
-        )
+    check_names(recordings)
     _check_channels(recordings)
     for name, value, least in (("seq_len", seq_len, 1), ("stride", stride, 1), ("gap", gap, 0)):
         if not isinstance(value, (int, np.integer)) or value < least:
@@ -192,8 +283,8 @@ def _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction,
             f"valid_fraction {valid_fraction} and test_fraction {test_fraction} leave nothing to "
             "train on. Keep their sum below 1."
         )
-    if by not in ("time", "recording"):
-        raise ValueError(f"by is {by!r}, expected 'time' or 'recording'.")
+    if short not in SHORT:
+        raise ValueError(f"short is {short!r}, expected one of {', '.join(SHORT)}.")
 
 
 def _check_channels(recordings):
@@ -206,5 +297,7 @@ def _check_channels(recordings):
             raise ValueError(
                 f"Recordings '{first.name}' and '{other.name}' have different channels "
                 f"({len(first.channels)} and {len(other.channels)}; '{example}' is not in both "
-                "at the same place). Choose channels that all of them have."
+                "at the same place). Choose channels that all of them have, or align='union' to "
+                "take what any has, with NaN where one lacks it, or align='intersection' to take "
+                "what all have (--align)."
             )

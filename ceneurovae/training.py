@@ -66,7 +66,8 @@ def train(
         FloatingPointError: if the loss became NaN or infinite. The model has its best weights.
     """
     _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience)
-    splits = getattr(train_ds, "splits", None)
+    given, given_valid = train_ds, valid_ds
+    splits = getattr(given, "splits", None)
     train_ds, valid_ds = (
         rebatched(data, batch_size) if _is_dataset(data) else data for data in (train_ds, valid_ds)
     )
@@ -74,7 +75,7 @@ def train(
     if seed is not None:
         keras.utils.set_random_seed(seed)
     if not model.adapted:
-        model.adapt(train_ds)
+        model.adapt(given)
     run = None
     if run_dir is not None:
         arguments = {
@@ -99,15 +100,22 @@ def train(
         ]
     model.compile(optimizer=keras.optimizers.Adam(lr), jit_compile=jit_choice(model.config))
     is_dataset = _is_dataset(train_ds)
-    history = model.fit(
-        train_ds,
-        validation_data=valid_ds,
-        epochs=epochs,
-        batch_size=None if is_dataset else batch_size,
-        shuffle=not is_dataset,
-        verbose=verbose,
-        callbacks=[annealing, keeper, *stopper, *callbacks],
-    )
+    order = [FollowEpoch(given.epoch)] if hasattr(given, "epoch") else []
+    try:
+        history = model.fit(
+            train_ds,
+            validation_data=valid_ds,
+            epochs=epochs,
+            batch_size=None if is_dataset else batch_size,
+            shuffle=not is_dataset,
+            verbose=verbose,
+            callbacks=[*order, annealing, keeper, *stopper, *callbacks],
+        )
+    except Exception as error:
+        for data in (given, given_valid):
+            if getattr(getattr(data, "epoch", None), "failure", None) is not None:
+                raise data.epoch.failure from error
+        raise
     keeper.restore()
     return history
 
@@ -185,6 +193,21 @@ class KeepBest(keras.callbacks.Callback):
             f"The loss became {loss} in epoch {epoch + 1}. {good}. Try a smaller lr, or look for "
             "outliers in the data."
         )
+
+
+class FollowEpoch(keras.callbacks.Callback):
+    """Has the data shuffled for the epoch that training is in, whatever passes came before.
+
+    Args:
+        epoch: The `Epoch` of a dataset.
+    """
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch.number = epoch
 
 
 def jit_choice(config):

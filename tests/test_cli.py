@@ -180,7 +180,7 @@ def test_bad_files(tmp_path, capsys, monkeypatch, simulated_worms):
     values = np.random.default_rng(0).normal(size=(500, 2))
     assert "There is no file" in message(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("hello")
-    assert "is not an HDF5 file" in message(tmp_path / "text.h5")
+    assert "is not a file that can be read: neither HDF5" in message(tmp_path / "text.h5")
     (tmp_path / "half.h5").write_bytes(write("whole.h5", values).read_bytes()[:5000])
     assert "is cut off" in message(tmp_path / "half.h5")
     assert "holds no numeric dataset" in message(write("names.h5", ["a", "b"]))

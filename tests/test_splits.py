@@ -71,9 +71,9 @@ def test_no_sample_is_in_two_splits(
 
 def test_a_leak_would_be_noticed():
     data = [recording(100)]
-    train = Windows.from_starts(data, 10, [np.arange(50)])
-    other = Windows.from_starts(data, 10, [np.array([58])])
-    empty = Windows.from_starts(data, 10, [np.zeros(0)])
+    train = Windows.from_runs(data, 10, [np.array([[0, 50, 1]])])
+    other = Windows.from_runs(data, 10, [np.array([[58, 1, 1]])])
+    empty = Windows.from_runs(data, 10, [np.zeros((0, 3))])
     with pytest.raises(RuntimeError, match="1 samples of recording 'r' are in two splits"):
         Splits(train, other, empty).verified()
 
@@ -110,7 +110,7 @@ def test_windows_in_a_file_stay_whole():
 def test_arrays_are_recordings():
     made = as_recordings([np.zeros((30, 2)), np.zeros((3, 10, 2))])
     assert [len(r.values) for r in made] == [30, 30]
-    assert made[1].breaks.tolist() == [10, 20]
+    assert list(made[1].breaks) == [10, 20]
     with pytest.raises(ValueError, match=r"shape \(3,\), expected a recording \(T, C\)"):
         as_recordings(np.zeros(3))
 
@@ -125,7 +125,10 @@ def test_arrays_are_recordings():
         ({"gap": -1}, "gap is -1, expected a whole number of at least 0"),
         ({"valid_fraction": 1.5}, r"valid_fraction is 1.5, expected a number in \[0, 1\)"),
         ({"valid_fraction": 0.5, "test_fraction": 0.5}, "leave nothing to train on"),
-        ({"by": "animal"}, "by is 'animal', expected 'time' or 'recording'"),
+        (
+            {"by": "animal"},
+            "by is 'animal', but recording 'r' has no such label. Known are time, rec",
+        ),
         ({"by": "recording"}, "1 recordings are too few to draw 1 for validation"),
     ],
 )

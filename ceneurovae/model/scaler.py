@@ -59,13 +59,16 @@ class ChannelScaler(keras.layers.Layer):
 
         Args:
             data: Array `(N, T, C)` with NaN for missing, a pair `(x, mask)` of arrays, or an
-                iterable of batches of either (a `tf.data.Dataset`, say).
+                iterable of batches of either (a `tf.data.Dataset`, say). Where it has a `source`
+                of samples, as the datasets of `import_h5` do, each sample counts once, however
+                many windows it is in.
 
         Raises:
             ValueError: if `data` is empty or a channel was never observed.
         """
         count = mean = squares = 0.0
-        for x in iterate_batches(data):
+        source = getattr(data, "source", None)
+        for x in iterate_batches(data) if source is None else source.samples():
             x = x.reshape(-1, x.shape[-1])
             observed = ~np.isnan(x)
             n = observed.sum(axis=0)

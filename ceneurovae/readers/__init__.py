@@ -1,75 +1,176 @@
-"""Files on disk -> recordings. One module per layout, tried in the order of `LAYOUTS`.
+"""Files on disk -> recordings: one module per layout, and what they have in common."""
 
-A layout is a module with a `NAME`, `matches(file)`, which tells from the structure of an open
-HDF5 file whether it has that layout, and `sources(file, stem)`, which lists its recordings.
-"""
-
-from contextlib import contextmanager
+import dataclasses
+import glob
+import warnings
 from pathlib import Path
 
-import h5py
+import numpy as np
 
-from ceneurovae.readers import arrays, flavell, groups
+from ceneurovae.readers.align import ALIGN, align_channels
+from ceneurovae.readers.layouts import open_sources
+from ceneurovae.readers.memory import check_claim, memory_budget
+from ceneurovae.readers.options import ReadOptions
+from ceneurovae.readers.stored import StoredValues
+from ceneurovae.recording import Recording, check_names, window_fields
+from ceneurovae.resample import resampled
 
-LAYOUTS = (flavell, groups, arrays)
+__all__ = ["ReadOptions", "expand_paths", "open_sources", "read_alike", "read_recordings"]
 
-
-@contextmanager
-def open_sources(path):
-    """Opens a file for reading: its layout's name, and its recordings as `Source`s.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as HDF5, or no layout fits.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file '{path}'.")
-    if path.is_dir():
-        raise ValueError(f"'{path}' is a folder, expected an HDF5 file.")
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"'{path}' is not an HDF5 file.")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        if "truncated" in str(error):
-            raise ValueError(
-                f"'{path}' is cut off: it is shorter than it says it is. Copy it again."
-            ) from error
-        raise ValueError(f"'{path}' cannot be opened as HDF5: {error}.") from error
-    with file:
-        layout = next((layout for layout in LAYOUTS if layout.matches(file)), None)
-        if layout is None:
-            raise ValueError(
-                f"'{path}' holds no numeric dataset of one to three axes. Give recordings (T, C) "
-                "or windows (N, T, C)."
-            )
-        yield layout.NAME, layout.sources(file, path.stem)
+SUFFIXES = (".h5", ".hdf5", ".nwb", ".npz", ".npy", ".csv", ".ts", ".mat")
 
 
-def read_recordings(paths, channels=None):
-    """Reads every recording of one or several HDF5 files.
+def read_recordings(
+    paths, channels=None, align="error", resample_hz=None, memory_gb=None, **options
+):
+    """Reads every recording of one or several files.
 
     Args:
-        paths: A path or several.
-        channels: Names of channels or of whole datasets, or patterns such as `behavior/*`, as
-            `ceneurovae inspect` lists them. By default those of the layout.
+        paths: Files, folders and patterns such as `data/*.h5`, one or several. Of a folder, the
+            files in it that have a suffix of a layout are read.
+        channels: Names of channels or of whole datasets, short names such as `behavior`, or
+            patterns such as `behavior/*`, as `ceneurovae inspect` lists them. By default those of
+            the layout.
+        align: What to do where recordings have different channels: `"error"`, `"union"` takes
+            those that any has, with NaN where one lacks it, `"intersection"` those that all have.
+        resample_hz: Rate to resample all recordings to; by default they must have the same.
+        memory_gb: How much may be held in memory; a quarter of what there is by default. What is
+            larger stays on disk and is read where it is needed.
+        **options: Fields of `ReadOptions`: `layout`, `transpose`, `min_likelihood`,
+            `allow_external`.
 
     Returns:
-        List of `Recording`.
+        List of `Recording`, all with the same channels.
 
     Raises:
         FileNotFoundError, ValueError: if a file or a channel cannot be used.
     """
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if align not in ALIGN:
+        raise ValueError(f"align is {align!r}, expected one of {', '.join(ALIGN)}.")
+    return _read(paths, channels, align, resample_hz, memory_gb, ReadOptions(**options))
+
+
+def read_alike(paths, channels, reading, memory_gb=None):
+    """Reads recordings with the channels, and in the way, of others that were read before.
+
+    Args:
+        paths: As for `read_recordings`.
+        channels: Names of channels, in their order.
+        reading: The `reading` of such a `Recording`.
+        memory_gb: As for `read_recordings`.
+    """
+    reading = dict(reading)
+    align = "fill" if reading.pop("align") == "union" else "error"
+    rate = reading.pop("resample_hz")
+    return _read(paths, channels, align, rate, memory_gb, ReadOptions(**reading))
+
+
+def _read(paths, channels, align, resample_hz, memory_gb, options):
     channels = [channels] if isinstance(channels, str) else channels
+    budget = memory_budget(memory_gb)
+    recordings, named = _on_disk(expand_paths(paths), channels, align, options)
+    if sum(4 * np.prod(r.values.shape, dtype="float64") for r in recordings) <= budget:
+        recordings = _without_empty([_loaded(r) for r in recordings], named)
+    if resample_hz is None:
+        _check_rates(recordings)
+    else:
+        recordings = [resampled(recording, resample_hz) for recording in recordings]
+    how = {"align": align, "resample_hz": resample_hz, **dataclasses.asdict(options)}
+    return [dataclasses.replace(recording, reading=how) for recording in recordings]
+
+
+def expand_paths(paths):
+    """Files, folders and patterns as a list of files.
+
+    Raises:
+        FileNotFoundError: if a pattern or a folder holds no file.
+    """
+    found = []
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        if Path(path).is_dir():
+            inside = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise FileNotFoundError(
+                    f"The folder '{path}' holds no file that ends in {', '.join(SUFFIXES)}."
+                )
+            found += inside
+        elif glob.has_magic(str(path)) and not Path(path).exists():
+            inside = sorted(map(Path, glob.glob(str(path), recursive=True)))
+            if not inside:
+                raise FileNotFoundError(f"No file matches '{path}'.")
+            found += inside
+        else:
+            found.append(Path(path))
+    return found
+
+
+def _on_disk(paths, channels, align, options):
+    """The recordings, their values still on disk, and the channels that were asked for by name."""
+    found = []
+    for path in paths:
+        with open_sources(path, options) as (_, sources):
+            found += sources
+    columns, named = align_channels(found, channels, align)
     recordings = []
     for path in paths:
-        with open_sources(path) as (_, sources):
-            try:
-                recordings += [source.read(channels) for source in sources]
-            except OSError as error:
-                raise ValueError(
-                    f"'{path}' is damaged, a part of it cannot be read: {error}."
-                ) from error
-    return recordings
+        with open_sources(path, options) as (_, sources):
+            recordings += [_described(path, source, columns, options) for source in sources]
+    check_names(recordings)
+    return recordings, named
+
+
+def _described(path, source, columns, options):
+    """A source as a `Recording` whose values stay on disk."""
+    selection = source.select(columns)
+    for block in selection.blocks:
+        check_claim(block.table, block.name, path)
+    path = Path(path).resolve()
+    stored = StoredValues(
+        path, options, source.name, columns, selection.shape, selection.rows_per_chunk
+    )
+    windows = selection.window_len
+    fields = window_fields(len(stored) // windows, windows) if windows else {}
+    return Recording(
+        source.name,
+        stored,
+        columns,
+        rate_hz=selection.rate_hz,
+        path=path,
+        labels=source.labels,
+        **({"breaks": source.breaks} | fields),
+    )
+
+
+def _loaded(recording):
+    return dataclasses.replace(recording, values=recording.values[:])
+
+
+def _without_empty(recordings, named):
+    """The recordings without channels that are missing throughout and matched only a pattern."""
+    channels = recordings[0].channels
+    seen = np.any([~np.isnan(r.values).all(axis=0) for r in recordings], axis=0)
+    drop = [i for i, name in enumerate(channels) if not seen[i] and name not in named]
+    if not drop or len(drop) == len(channels):
+        return recordings
+    names = ", ".join(channels[i] for i in drop[:5]) + (" ..." if len(drop) > 5 else "")
+    warnings.warn(
+        f"Left out, since missing (NaN) throughout: {names}.",
+        stacklevel=4,
+    )
+    return [
+        dataclasses.replace(
+            r, values=np.delete(r.values, drop, axis=1), channels=np.delete(channels, drop).tolist()
+        )
+        for r in recordings
+    ]
+
+
+def _check_rates(recordings):
+    rates = {r.name: r.rate_hz for r in recordings if r.rate_hz is not None}
+    if rates and max(rates.values()) > 1.01 * min(rates.values()):
+        slow, fast = min(rates, key=rates.get), max(rates, key=rates.get)
+        raise ValueError(
+            f"Recordings have different rates: '{slow}' {rates[slow]:.4g} Hz, '{fast}' "
+            f"{rates[fast]:.4g} Hz. Choose one with resample_hz= (--resample-hz), or read them "
+            "apart."
+        )

@@ -1,57 +1,84 @@
-"""A file whose datasets are one recording `(T, C)`, or windows `(N, T, C)`, at any path."""
+"""A file whose datasets are one recording `(T, C)`, or windows `(N, T, C)`, at any path.
 
-import h5py
+Beside the values the root may hold, as datasets or attributes, `sampling_rate` in Hz,
+`channel_names`, `timestamps` in seconds, `mask`, 0 where a value is missing, and `labels` of the
+windows or of the recording. Where there is one dataset of two or three axes, it is what is read
+by default; several are channels that were recorded together, and are chosen by name.
+"""
 
+import numpy as np
+
+from ceneurovae.readers.hdf5 import datasets
 from ceneurovae.readers.source import (
     RESERVED_NAMES,
     Block,
     Source,
     find_channel_names,
+    find_labels,
     find_rate,
     is_numeric,
 )
+from ceneurovae.readers.table import masked, transposed
 
 NAME = "arrays"
 
 
 def matches(file):
     """Whether the file holds a numeric dataset anywhere."""
-    return bool(_datasets(file))
+    return bool(usable(datasets(file, deep=True)))
 
 
-def sources(file, stem):
-    """The file as one recording, named after it.
-
-    Beside the values, the root may hold `sampling_rate`, `channel_names` and `mask`, as datasets
-    or attributes. Where there is one dataset of two or three axes, it is what is read by default.
-    """
-    datasets = _datasets(file)
+def sources(file, stem, options):
+    """The file as one recording, named after it."""
+    tables = prepared(usable(datasets(file, deep=True)), file, options)
     blocks = tuple(
-        Block.of(name, dataset, find_channel_names(dataset, dataset.parent))
-        for name, dataset in datasets.items()
+        Block.of(name, table, find_channel_names(*_holders(file, name)))
+        for name, table in tables.items()
     )
-    tables = [block.name for block in blocks if block.dataset.ndim > 1]
-    default = tables if len(tables) == 1 else [b.name for b in blocks] if len(blocks) == 1 else None
-    mask = file.get("mask")
+    wide = [block.name for block in blocks if block.table.ndim > 1]
+    chosen = wide if len(wide) == 1 else [block.name for block in blocks][:2]
+    counts = {block.table.shape[0] for block in blocks if block.window_len}
     return [
         Source(
             stem,
             blocks,
             rate_hz=find_rate(file),
-            default=None if default is None else tuple(default),
-            mask=mask if is_numeric(mask) else None,
+            default=tuple(chosen) if len(chosen) == 1 else None,
+            labels=find_labels(file, counts.pop() if len(counts) == 1 else None),
+            timestamps=find_timestamps(file),
         )
     ]
 
 
-def _datasets(file):
-    found = {}
+def usable(found):
+    """Those of the datasets that can be channels."""
+    return {
+        name: item
+        for name, item in found.items()
+        if is_numeric(item) and 1 <= item.ndim <= 3 and name.split("/")[-1] not in RESERVED_NAMES
+    }
 
-    def visit(name, item):
-        usable = is_numeric(item) and 1 <= item.ndim <= 3
-        if usable and name.split("/")[-1] not in RESERVED_NAMES:
-            found[name] = item
 
-    if isinstance(file, h5py.Group):
-        file.visititems(visit)
-    return found
+def prepared(found, group, options):
+    """The datasets as tables with time first, NaN where the `mask` of their group is 0."""
+    mask = group.get("mask")
+    tables = {}
+    for name, dataset in found.items():
+        table = transposed(dataset) if options.transpose else dataset
+        if is_numeric(mask) and mask.shape == dataset.shape:
+            table = masked(table, transposed(mask) if options.transpose else mask)
+        elif is_numeric(mask) and mask.shape == table.shape[:-1]:
+            table = masked(table, mask)
+        tables[name] = table
+    return tables
+
+
+def find_timestamps(group):
+    """The dataset `timestamps` `(T,)` of a group, or `None`."""
+    item = group.get("timestamps")
+    return item if is_numeric(item) and item.ndim == 1 and np.prod(item.shape) > 1 else None
+
+
+def _holders(file, name):
+    dataset = file[name]
+    return dataset, dataset.parent

@@ -3,39 +3,87 @@
 import dataclasses
 import difflib
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ceneurovae.recording import Recording
+from ceneurovae.readers.hdf5 import text
+from ceneurovae.readers.table import rows_per_chunk
+from ceneurovae.recording import check_finite
 
 RATE_NAMES = ("sampling_rate", "frame_rate", "frameRate")
 RESERVED_NAMES = ("mask", "labels", "latents", "timestamps", "channel_names", *RATE_NAMES)
+MOST_CHANNELS = 100_000
+BYTES_AT_ONCE = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A dataset whose columns are channels that were recorded together.
+    """A table whose columns are channels that were recorded together.
 
     Args:
         name: Its path inside the recording.
-        dataset: `h5py.Dataset` of shape `(T,)`, `(T, C)` or `(N, T, C)`.
+        table: See `readers.table`: of shape `(T,)`, `(T, C)` or `(N, T, C)`.
         channels: Names of its channels: `name` itself if it is the only one, else `name/column`.
+        rate_hz: Samples per second, where it is not that of the recording.
+        timestamps: Table `(T,)` of times in seconds, where it is not that of the recording.
     """
 
     name: str
-    dataset: h5py.Dataset
+    table: object
     channels: tuple[str, ...]
+    rate_hz: float | None = None
+    timestamps: object = None
 
     @classmethod
-    def of(cls, name, dataset, column_names=None):
-        """The block of a dataset; columns without a name are numbered."""
-        if dataset.ndim == 1:
-            return cls(name, dataset, (name,))
-        if column_names is None or len(column_names) != dataset.shape[-1]:
-            column_names = range(dataset.shape[-1])
-        return cls(name, dataset, tuple(f"{name}/{column}" for column in column_names))
+    def of(cls, name, table, column_names=None, **fields):
+        """The block of a table; columns without a name are numbered."""
+        if table.ndim == 1:
+            return cls(name, table, (name,), **fields)
+        if column_names is None or len(column_names) != table.shape[-1]:
+            column_names = range(table.shape[-1])
+        elif len(set(column_names)) < len(column_names):
+            column_names = [f"{column}.{i}" for i, column in enumerate(column_names)]
+        return cls(name, table, tuple(f"{name}/{column}" for column in column_names), **fields)
+
+    @property
+    def window_len(self):
+        """Length of the windows it holds, or `None`."""
+        return self.table.shape[1] if self.table.ndim == 3 else None
+
+    @property
+    def samples(self):
+        """Samples in all its windows, or its length."""
+        return self.table.shape[0] * (self.window_len or 1)
+
+    @property
+    def rows_per_chunk(self):
+        """Samples that are best read together."""
+        return rows_per_chunk(self.table) * (self.window_len or 1)
+
+    @property
+    def is_plain(self):
+        """Whether HDF5 holds the samples just as they are wanted."""
+        return isinstance(self.table, h5py.Dataset) and self.table.dtype == np.float32
+
+    def read_into(self, out, start, stop):
+        """Reads samples `[start, stop)` of a plain block into `out`, `(n, C)`, without a copy."""
+        steps = self.window_len or 1
+        if start % steps or stop % steps:
+            out[:] = self.read(start, stop)
+            return
+        rows = np.s_[start // steps : stop // steps]
+        self.table.read_direct(out.reshape(-1, *self.table.shape[1:]), rows)
+
+    def read(self, start, stop):
+        """Samples `[start, stop)` of all channels: `(n, C)`, float32 or float64."""
+        steps = self.window_len or 1
+        first = start // steps
+        values = np.asarray(self.table[first : -(-stop // steps)])
+        if values.dtype.kind != "f" or values.dtype.itemsize != 4:
+            values = values.astype("float64")
+        values = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
+        return values[start - first * steps : stop - first * steps]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +97,10 @@ class Source:
         breaks: See `Recording`.
         default: Names of the blocks that are read where no channels are chosen; `None` where
             that is for the user to say.
-        mask: Dataset that is 0 where a value is missing, or `None`.
+        short_names: Further names for sets of blocks.
+        labels: See `Recording`.
+        cautions: What to say where a block, by name, is chosen.
+        timestamps: Table `(T,)` of times in seconds, or `None`.
     """
 
     name: str
@@ -57,82 +108,51 @@ class Source:
     rate_hz: float | None = None
     breaks: tuple[int, ...] = ()
     default: tuple[str, ...] | None = None
-    mask: h5py.Dataset | None = None
+    short_names: dict = dataclasses.field(default_factory=dict)
+    labels: dict = dataclasses.field(default_factory=dict)
+    cautions: dict = dataclasses.field(default_factory=dict)
+    timestamps: object = None
 
     @property
     def channels(self):
         """Names of all channels of all blocks."""
         return tuple(channel for block in self.blocks for channel in block.channels)
 
-    def read(self, channels=None):
-        """Reads the chosen channels into a `Recording`.
+    def matching(self, request):
+        """Names of the channels that a name of a channel, of a block or a pattern means."""
+        if request in self.short_names:
+            wanted = self.short_names[request]
+            return [c for block in self.blocks if block.name in wanted for c in block.channels]
+        matches = []
+        for block in self.blocks:
+            if request == block.name:
+                matches += block.channels
+            else:
+                matches += [c for c in block.channels if c == request or fnmatchcase(c, request)]
+        return matches
 
-        Args:
-            channels: Names of channels or of whole blocks, or patterns such as `behavior/*`;
-                `None` for the default of the layout.
+    def is_pattern(self, request):
+        """Whether a request stands for whatever fits, rather than for what it names."""
+        return request in self.short_names or any(sign in request for sign in "*?[")
+
+    def requests(self, channels=None):
+        """`channels`, or the default of the layout.
 
         Raises:
-            ValueError: if a name matches nothing or the chosen blocks differ in length.
+            ValueError: if neither is there.
         """
-        chosen = self._choose(channels)
-        blocks = {block.name: block for block, _ in chosen}
-        shapes = {name: block.dataset.shape for name, block in blocks.items()}
-        if len({shape[: max(1, len(shape) - 1)] for shape in shapes.values()}) > 1:
-            listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        if channels is not None:
+            return channels
+        if self.default is None:
+            short = f"; short names: {', '.join(self.short_names)}" if self.short_names else ""
             raise ValueError(
-                f"The chosen channels of '{self.name}' differ in length: {listed}. "
-                "Choose channels that were sampled together."
+                f"'{self.name}' holds several sets of channels: {self._listed_blocks()}{short}. "
+                "Say which with channels= or --channels."
             )
-        cached = {name: self.values_of(block) for name, block in blocks.items()}
-        columns, names = [], []
-        for block, picked in chosen:
-            indices = [block.channels.index(channel) for channel in picked]
-            columns.append(cached[block.name][..., indices])
-            names += picked
-        values = np.concatenate(columns, axis=-1)
-        fields = {
-            "rate_hz": self.rate_hz,
-            "path": Path(chosen[0][0].dataset.file.filename).resolve(),
-        }
-        if values.ndim == 3:
-            return Recording.from_windows(self.name, values, names, **fields)
-        return Recording(self.name, values, names, breaks=self.breaks, **fields)
+        return self.default
 
-    def values_of(self, block):
-        """Values of all channels of a block, `(T, C)` or `(N, T, C)`, NaN where masked."""
-        values = np.asarray(block.dataset[()], dtype="float64")
-        if self.mask is not None and self.mask.shape == values.shape:
-            values[self.mask[()] == 0] = np.nan
-        return values[:, None] if values.ndim == 1 else values
-
-    def _choose(self, channels):
-        """`(block, its chosen channels)` in the order of the request."""
-        if channels is None:
-            if self.default is None:
-                raise ValueError(
-                    f"'{self.name}' holds several sets of channels: {self._listed_blocks()}. "
-                    "Say which with channels= or --channels."
-                )
-            channels = self.default
-        chosen, taken = [], set()
-        for request in channels:
-            found = False
-            for block in self.blocks:
-                match = (
-                    block.channels
-                    if request == block.name
-                    else [c for c in block.channels if c == request or fnmatchcase(c, request)]
-                )
-                found = found or bool(match)
-                fresh = [channel for channel in match if channel not in taken]
-                taken.update(fresh)
-                if fresh:
-                    chosen.append((block, fresh))
-            if not found:
-                raise ValueError(self._unknown(request))
-        return chosen
-
-    def _unknown(self, request):
+    def unknown(self, request):
+        """The message for a request that matches nothing."""
         names = list(dict.fromkeys([*(block.name for block in self.blocks), *self.channels]))
         lowered = {name.lower(): name for name in names}
         near = difflib.get_close_matches(request.lower(), lowered, n=3, cutoff=0.5)
@@ -142,16 +162,123 @@ class Source:
         hint = f"Did you mean {', '.join(near)}?" if near else f"It has {self._listed_blocks()}."
         return f"'{self.name}' has no channel '{request}'. {hint}"
 
+    def select(self, channels):
+        """The chosen channels as one table; NaN for those that the recording does not have.
+
+        Args:
+            channels: Names of channels.
+
+        Raises:
+            ValueError: if the blocks they are in differ in length, kind or rate.
+        """
+        place = {name: index for index, name in enumerate(channels)}
+        parts = []
+        for block in self.blocks:
+            pairs = [(i, place[name]) for i, name in enumerate(block.channels) if name in place]
+            if pairs:
+                columns, places = np.transpose(pairs)
+                parts.append((block, columns, places))
+        blocks = [block for block, _, _ in parts]
+        if not blocks:
+            raise ValueError(
+                f"'{self.name}' has none of the channels {', '.join(list(channels)[:5])}. It has "
+                f"{self._listed_blocks()}. Leave it out."
+            )
+        if len({(block.samples, block.window_len) for block in blocks}) > 1:
+            listed = ", ".join(f"{block.name} {block.table.shape}" for block in blocks)
+            raise ValueError(
+                f"The chosen channels of '{self.name}' differ in length: {listed}. "
+                "Choose channels that were sampled together."
+            )
+        rates = {block.name: block.rate_hz or self.rate_hz for block in blocks}
+        known = [rate for rate in rates.values() if rate]
+        if known and max(known) > 1.01 * min(known):
+            listed = ", ".join(f"{name} {rate:.4g} Hz" for name, rate in rates.items() if rate)
+            raise ValueError(
+                f"The chosen channels of '{self.name}' differ in rate: {listed}. Choose channels "
+                "that were sampled together."
+            )
+        return Selection(self, tuple(channels), parts, known[0] if known else None)
+
     def _listed_blocks(self):
-        listed = [f"{block.name} {block.dataset.shape}" for block in self.blocks]
+        listed = [f"{block.name} {block.table.shape}" for block in self.blocks]
         return ", ".join(listed[:12]) + (
             f" and {len(listed) - 12} more" if len(listed) > 12 else ""
         )
 
 
+class Selection:
+    """Some channels of a `Source`, `(T, C)`, whose rows are read as float32 when sliced.
+
+    Args:
+        source: The `Source`.
+        channels: Names of the `C` columns.
+        parts: For each block, the block, its columns, and their places among the `C`.
+        rate_hz: Samples per second or `None`.
+    """
+
+    def __init__(self, source, channels, parts, rate_hz):
+        self.source = source
+        self.channels = channels
+        self.rate_hz = rate_hz
+        self.window_len = parts[0][0].window_len
+        self.shape = (parts[0][0].samples, len(channels))
+        self.blocks = [block for block, _, _ in parts]
+        self.rows_per_chunk = max(block.rows_per_chunk for block in self.blocks)
+        self._parts = [
+            (block, _as_slice(columns), _as_slice(places)) for block, columns, places in parts
+        ]
+        columns = parts[0][1]
+        self._is_plain = (
+            len(parts) == 1
+            and self.blocks[0].is_plain
+            and np.array_equal(columns, np.arange(len(self.blocks[0].channels)))
+            and np.array_equal(columns, parts[0][2])
+        )
+        widest = max(block.table.shape[-1] for block, _, _ in parts)
+        rows = max(1, BYTES_AT_ONCE // (8 * max(widest, len(channels))))
+        self._rows_at_once = -(-rows // self.rows_per_chunk) * self.rows_per_chunk
+
+    def __getitem__(self, rows):
+        """Samples, `(n, C)`, NaN where nothing was observed.
+
+        Raises:
+            ValueError: if one is infinite.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        values = np.empty((max(0, stop - start), self.shape[1]), dtype="float32")
+        self.read_into(values, start, stop)
+        check_finite(values, self.source.name, self.channels, start)
+        return values
+
+    def read_into(self, out, start, stop):
+        """Reads samples `[start, stop)` into `out`, `(n, C)`, float32; infinite ones as they are."""
+        if self._is_plain:
+            return self.blocks[0].read_into(out, start, stop)
+        out[:] = np.nan
+        step = self._rows_at_once
+        with np.errstate(over="ignore"):
+            for piece in range(start - start % step, stop, step):
+                a, b = max(piece, start), min(piece + step, stop)
+                for block, columns, places in self._parts:
+                    out[a - start : b - start, places] = block.read(a, b)[:, columns]
+
+
+def _as_slice(indices):
+    """Consecutive indices as a slice, which is faster."""
+    if (np.diff(indices) == 1).all():
+        return slice(int(indices[0]), int(indices[-1]) + 1)
+    return indices
+
+
 def is_numeric(item):
-    """Whether `item` is a dataset of real numbers with at least one value."""
-    return isinstance(item, h5py.Dataset) and item.dtype.kind in "fiub" and item.size > 0
+    """Whether `item` is a dataset of real numbers with at least one value and a sane width."""
+    return (
+        isinstance(item, h5py.Dataset)
+        and item.dtype.kind in "fiub"
+        and bool(item.size)
+        and (item.ndim < 2 or item.shape[-1] <= MOST_CHANNELS)
+    )
 
 
 def find_rate(group):
@@ -161,7 +288,10 @@ def find_rate(group):
         ValueError: if it is there but not a positive number.
     """
     for name in RATE_NAMES:
-        value = group.attrs.get(name, group[name][()] if name in group else None)
+        value = group.attrs.get(name)
+        if value is None and isinstance(group.get(name), h5py.Dataset):
+            dataset = group[name]
+            value = dataset[()] if dataset.size == 1 else np.zeros(0)
         if value is not None:
             value = np.ravel(value)
             if value.dtype.kind not in "fiu" or len(value) != 1 or not 0 < value[0] < np.inf:
@@ -177,8 +307,35 @@ def find_channel_names(*holders):
     """Names in an attribute or dataset `channel_names` of the first holder that has one."""
     for holder in holders:
         names = holder.attrs.get("channel_names")
-        if names is None and isinstance(holder, h5py.Group) and "channel_names" in holder:
-            names = holder["channel_names"][()]
+        if names is None and isinstance(holder, h5py.Group):
+            dataset = holder.get("channel_names")
+            if isinstance(dataset, h5py.Dataset) and 0 < dataset.size <= MOST_CHANNELS:
+                names = dataset[()]
         if names is not None:
-            return [n.decode() if isinstance(n, bytes) else str(n) for n in np.ravel(names)]
+            return text(np.atleast_1d(names))
     return None
+
+
+def find_labels(group, stretches=None):
+    """What a group says of its recording: texts and whole numbers that stand beside the values.
+
+    Args:
+        group: HDF5 group.
+        stretches: Number of windows, where the recording holds windows: datasets of that length
+            label each of them.
+    """
+    labels = {
+        name: text(value)
+        for name, value in group.attrs.items()
+        if np.ndim(value) == 0 and isinstance(value, (str, bytes, int, np.integer))
+    }
+    for name in group:
+        item = group.get(name)
+        if not isinstance(item, h5py.Dataset) or name in ("mask", "channel_names", *RATE_NAMES):
+            continue
+        textual = h5py.check_string_dtype(item.dtype) is not None
+        if item.shape == () and (textual or item.dtype.kind in "iu"):
+            labels[name] = text(item[()])
+        elif stretches and item.shape == (stretches,) and (textual or item.dtype.kind in "iuf"):
+            labels[name] = np.array(text(item[()]))
+    return {name: value for name, value in labels.items() if name not in RATE_NAMES}

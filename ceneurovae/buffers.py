@@ -1,0 +1,33 @@
+"""Memory that is used again, since fresh memory can cost more to get than to fill."""
+
+import sys
+import threading
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes; TensorFlow takes such memory over without copying it
+UNUSED = 3  # references while looking: the list, the loop and the call that counts
+
+
+class Buffers:
+    """Gives arrays whose memory returns to it when nobody refers to them any longer.
+
+    Threads may share it.
+    """
+
+    def __init__(self):
+        self._memories = []
+        self._lock = threading.Lock()
+
+    def take(self, shape):
+        """A float32 array of a shape, its contents whatever they were."""
+        size = 4 * int(np.prod(shape))
+        with self._lock:
+            for memory in self._memories:
+                if len(memory) >= size + ALIGNMENT and sys.getrefcount(memory) <= UNUSED:
+                    break
+            else:
+                memory = np.empty(size + ALIGNMENT, dtype="uint8")
+                self._memories.append(memory)
+            skip = -memory.ctypes.data % ALIGNMENT
+            return memory[skip : skip + size].view("float32").reshape(shape)

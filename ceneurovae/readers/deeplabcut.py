@@ -1,0 +1,171 @@
+"""Poses by DeepLabCut: CSV with three or four header rows, and the tables that pandas stores.
+
+Mathis et al., "DeepLabCut: markerless pose estimation of user-defined body parts with deep
+learning", Nature Neuroscience, 2018. Points whose likelihood is below `min_likelihood` are NaN.
+"""
+
+import csv
+import io
+import itertools
+import pickle
+from types import SimpleNamespace
+
+import h5py
+import numpy as np
+
+from ceneurovae.readers.hdf5 import text
+from ceneurovae.readers.source import MOST_CHANNELS, Block, Source
+from ceneurovae.readers.table import Table
+
+NAME = "deeplabcut"
+LEVELS = {3: ("scorer", "bodyparts", "coords"), 4: ("scorer", "individuals", "bodyparts", "coords")}
+
+
+def matches(file):
+    """Whether a group holds a table of pandas whose columns end in `likelihood`."""
+    return _stored_table(file) is not None
+
+
+def sources(file, stem, options):
+    """One recording per animal, with the channels `part/x` and `part/y`, in pixels."""
+    columns, rows, length = _stored_table(file)
+    return _sources(columns, rows, length, stem, options)
+
+
+def _matches_csv(path):
+    """Whether the header rows are those of DeepLabCut."""
+    return _csv_header(path) is not None
+
+
+def _csv_sources(path, stem, options):
+    """As `sources`, of a CSV file."""
+    header = _csv_header(path)
+    try:
+        values = np.genfromtxt(
+            path, delimiter=",", skip_header=len(header), dtype="float32", ndmin=2, encoding="utf-8"
+        )[:, 1:]
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"'{path}' has rows of different lengths: {reason[:200]}.") from error
+    columns = list(zip(*(row[1:] for row in header), strict=True))
+    if values.shape[1] != len(columns) or not len(values):
+        raise ValueError(
+            f"'{path}' has {values.shape[0]} rows of {values.shape[1]} values for "
+            f"{len(columns)} named columns."
+        )
+    return _sources(columns, lambda start, stop: values[start:stop], len(values), stem, options)
+
+
+csv_layout = SimpleNamespace(NAME=NAME, matches=_matches_csv, sources=_csv_sources)
+
+
+def _csv_header(path):
+    """The header rows, lists of cells, or `None` where there are none."""
+    with open(path, encoding="utf-8", errors="replace", newline="") as file:
+        try:
+            head = list(itertools.islice(csv.reader(file), 4))
+        except csv.Error:
+            return None
+    for depth, names in LEVELS.items():
+        rows = head[:depth]
+        if tuple(row[0].strip() for row in rows if row) == names:
+            return rows if len({len(row) for row in rows}) == 1 else None
+    return None
+
+
+def _sources(columns, rows, length, stem, options):
+    """Recordings out of columns `(scorer, [individual,] part, coordinate)`."""
+    animals = {}
+    for index, column in enumerate(columns):
+        *before, part, axis = column
+        animal = before[1] if len(before) > 1 else None
+        animals.setdefault(animal, {}).setdefault(part, {})[axis] = index
+    return [
+        Source(
+            stem if animal is None else f"{stem}/{animal}",
+            tuple(
+                _part(part, places, rows, length, options.min_likelihood)
+                for part, places in parts.items()
+            ),
+            default=tuple(parts),
+            labels={} if animal is None else {"individual": str(animal)},
+        )
+        for animal, parts in animals.items()
+    ]
+
+
+def _part(part, places, rows, length, min_likelihood):
+    axes = [axis for axis in places if axis != "likelihood"]
+    columns = [places[axis] for axis in axes]
+    likelihood = places.get("likelihood")
+
+    def read(start, stop):
+        values = np.asarray(rows(start, stop))
+        points = values[:, columns].astype("float32")
+        if likelihood is not None:
+            points[~(values[:, likelihood] >= min_likelihood)] = np.nan
+        return points
+
+    return Block(part, Table((length, len(axes)), read), tuple(f"{part}/{axis}" for axis in axes))
+
+
+def _stored_table(file):
+    """`(columns, function that reads rows, number of rows)` of a table of pandas, or `None`."""
+    for name in file:
+        group = file.get(name)
+        found = isinstance(group, h5py.Group) and (_appendable(group) or _fixed(group))
+        if found and all(len(c) in LEVELS for c in found[0]) and found[0][-1][-1] == "likelihood":
+            return found
+    return None
+
+
+def _appendable(group):
+    """As written with `format="table"`: one compound dataset, its columns named in a pickle."""
+    table = group.get("table")
+    if not isinstance(table, h5py.Dataset) or table.ndim != 1 or not table.dtype.names:
+        return None
+    field = "values_block_0"
+    packed = table.attrs.get(f"{field}_kind")
+    if field not in table.dtype.names or not isinstance(packed, bytes):
+        return None
+    columns = _unpickled(packed)
+    if table.dtype[field].shape != (len(columns),) or not len(table):
+        return None
+    return columns, lambda start, stop: table[start:stop][field], len(table)
+
+
+def _fixed(group):
+    """As written with `format="fixed"`: a matrix, and the levels of its columns."""
+    values, depth = group.get("block0_values"), group.attrs.get("axis0_nlevels")
+    if not isinstance(values, h5py.Dataset) or values.ndim != 2 or depth not in LEVELS:
+        return None
+    if not 0 < values.size or values.shape[1] > MOST_CHANNELS:
+        return None
+    levels = [
+        np.array(text(group[f"block0_items_level{i}"][()]))[group[f"block0_items_label{i}"][()]]
+        for i in range(depth)
+    ]
+    columns = list(zip(*levels, strict=True))
+    if len(columns) != values.shape[1]:
+        return None
+    return columns, lambda start, stop: values[start:stop], len(values)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Unpickles lists, tuples, texts and numbers; anything that needs a class is refused."""
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"it needs {module}.{name}")
+
+
+def _unpickled(packed):
+    """The names of the columns: a list of tuples of texts, or nothing where it is another."""
+    try:
+        columns = _PlainUnpickler(io.BytesIO(packed), encoding="utf-8").load()
+    except Exception:  # a damaged pickle raises whatever its bytes happen to mean
+        return []
+    named = isinstance(columns, list) and all(
+        isinstance(column, tuple) and all(isinstance(level, str) for level in column)
+        for column in columns
+    )
+    return columns if named else []

@@ -1,0 +1,102 @@
+"""Which layout a file has, found by looking inside.
+
+A layout is a module with a `NAME`, `matches`, which tells from an open file whether it has that
+layout, and `sources`, which lists its recordings. It gets an open HDF5 file (an NPZ archive is
+made into one), or, where it is a layout of another kind of file, the path.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from ceneurovae.readers import (
+    arrays,
+    deeplabcut,
+    flavell,
+    groups,
+    lfads,
+    npy,
+    npz,
+    nwb,
+    recordings,
+    sktime,
+    sleap,
+)
+from ceneurovae.readers.hdf5 import open_hdf5
+from ceneurovae.readers.options import ReadOptions
+
+# Of those that fit, the first counts.
+HDF5_LAYOUTS = (nwb, flavell, lfads, sleap, deeplabcut, groups, recordings, arrays)
+OTHER_LAYOUTS = (npy, deeplabcut.csv_layout, sktime)
+NAMES = tuple(dict.fromkeys(layout.NAME for layout in (*HDF5_LAYOUTS, *OTHER_LAYOUTS)))
+# What a damaged file makes h5py and its layouts raise.
+DAMAGE = (OSError, RuntimeError, KeyError, UnicodeError, MemoryError, OverflowError)
+
+
+@contextmanager
+def open_sources(path, options=None):
+    """Opens a file for reading: its layout's name, and its recordings as `Source`s.
+
+    Args:
+        path: File.
+        options: `ReadOptions`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, or no layout fits.
+        ImportError: if its layout needs a package that is not installed.
+    """
+    path, options = Path(path), options or ReadOptions()
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file '{path}'.")
+    if path.is_dir():
+        raise ValueError(f"'{path}' is a folder, expected a file.")
+    if options.layout not in (None, *NAMES):
+        raise ValueError(f"layout is '{options.layout}', expected one of {', '.join(NAMES)}.")
+    try:
+        with _opened(path, options) as (file, candidates):
+            layout = next((layout for layout in candidates if layout.matches(file)), None)
+            if layout is None:
+                raise ValueError(_no_layout(path, options))
+            yield layout.NAME, layout.sources(file, path.stem, options)
+    except DAMAGE as error:
+        if isinstance(error, OSError) and not _is_about_content(error):
+            raise
+        raise ValueError(f"'{path}' is damaged, a part of it cannot be read: {error}.") from error
+
+
+@contextmanager
+def _opened(path, options):
+    """What the layouts look at, and those to try."""
+    if h5py.is_hdf5(path):
+        with open_hdf5(path, options.allow_external) as file:
+            yield file, _named(HDF5_LAYOUTS, options)
+    elif npz.is_npz(path):
+        with npz.as_hdf5(path) as file:
+            yield file, _named(HDF5_LAYOUTS, options)
+    else:
+        yield path, _named(OTHER_LAYOUTS, options)
+
+
+def _named(layouts, options):
+    return [layout for layout in layouts if options.layout in (None, layout.NAME)]
+
+
+def _is_about_content(error):
+    """Whether an error is not about the file system (no such file, no permission)."""
+    return error.errno is None
+
+
+def _no_layout(path, options):
+    if options.layout is not None:
+        return f"'{path}' does not have the layout '{options.layout}'."
+    if not h5py.is_hdf5(path) and not npz.is_npz(path):
+        return (
+            f"'{path}' is not a file that can be read: neither HDF5, NPZ or NPY, nor a CSV file of "
+            "DeepLabCut, nor a .ts file."
+        )
+    return (
+        f"'{path}' holds no numeric dataset of one to three axes. Give recordings (T, C) or "
+        "windows (N, T, C)."
+    )

@@ -1,0 +1,160 @@
+"""Neurodata Without Borders: any TimeSeries, RoiResponseSeries or pose series, through pynwb.
+
+Rübel et al., "The Neurodata Without Borders ecosystem for neurophysiological data science",
+eLife, 2022. Blocks are named by their path in the file, such as
+`processing/behavior/PoseEstimation/Nose`; values are in the unit that the file declares
+(`data * conversion + offset`).
+"""
+
+import warnings
+
+import h5py
+import numpy as np
+
+from ceneurovae.readers.source import Block, Source
+from ceneurovae.readers.table import Table
+
+NAME = "nwb"
+# Columns of a table of regions of interest that name the neuron, in NeuroPAL files among others.
+LABEL_COLUMNS = ("ID_labels", "neuron_label", "neuropal_label", "NeuroPAL_ID", "label", "labels")
+
+
+def matches(file):
+    """Whether the file says that it is NWB."""
+    return "nwb_version" in file.attrs
+
+
+def sources(file, stem, options):
+    """The file as one recording; its only series, or all poses, are read by default."""
+    nwbfile = _loaded(file)
+    series = _series(nwbfile)
+    blocks = [block for block in (_block(p, s, options) for p, s in series.items()) if block]
+    if not blocks:
+        raise ValueError(f"'{file.filename}' holds no time series of numbers (T,) or (T, C).")
+    poses = [block.name for block in blocks if hasattr(series[block.name], "confidence")]
+    if len(blocks) == 1:
+        default = (blocks[0].name,)
+    elif len(poses) == len(blocks):
+        default = tuple(poses)
+    else:
+        default = None
+    subject = nwbfile.subject
+    labels = {"subject": getattr(subject, "subject_id", None), "session": nwbfile.session_id}
+    return [
+        Source(
+            stem,
+            tuple(blocks),
+            default=default,
+            short_names=_short_names(blocks, series),
+            labels={name: value for name, value in labels.items() if value},
+        )
+    ]
+
+
+def _loaded(file):
+    try:
+        from pynwb import NWBHDF5IO
+    except ImportError as error:
+        raise ImportError(
+            f"'{file.filename}' is an NWB file, which needs pynwb: pip install 'ceneurovae[nwb]'."
+        ) from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of extensions and old versions, not of the data
+            return NWBHDF5IO(file=file, mode="r", load_namespaces=True).read()
+    except Exception as error:  # pynwb raises whatever a schema that is not met leads to
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"pynwb cannot read '{file.filename}': {reason}.") from error
+
+
+def _series(nwbfile):
+    """Every time series of the file by its path."""
+    from pynwb import TimeSeries
+
+    found = {}
+    for item in nwbfile.objects.values():
+        if isinstance(item, TimeSeries):
+            found[_path(item)] = item
+    return dict(sorted(found.items()))
+
+
+def _path(item):
+    """Where a series is in the file, without the group that holds everything."""
+    return item.data.parent.name.strip("/") if isinstance(item.data, h5py.Dataset) else item.name
+
+
+def _block(path, series, options):
+    """The block of a series, or `None` if it holds no numbers over time."""
+    data = series.data
+    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiub" or not data.size:
+        return None
+    if data.ndim not in (1, 2):
+        return None
+    timestamps = series.timestamps
+    rate = series.rate
+    if timestamps is not None and len(timestamps) > 1:
+        interval = float(np.median(np.diff(timestamps[:10_000])))
+        rate = 1 / interval if interval > 0 else None
+    table = _physical(data, series)
+    confidence = getattr(series, "confidence", None)
+    if confidence is not None and len(confidence) == len(data):
+        table = _likely(table, confidence, options.min_likelihood)
+    return Block.of(path, table, _column_names(series), rate_hz=rate, timestamps=timestamps)
+
+
+def _physical(data, series):
+    """`data` in the unit that the series declares."""
+    conversion, offset = series.conversion or 1.0, series.offset or 0.0
+    per_channel = getattr(series, "channel_conversion", None)
+    if conversion == 1 and offset == 0 and per_channel is None:
+        return data
+    factor = conversion if per_channel is None else conversion * np.asarray(per_channel[()])
+
+    def read(start, stop):
+        return data[start:stop] * factor + offset
+
+    return Table(data.shape, read, data.chunks)
+
+
+def _likely(table, confidence, minimum):
+    """`table` with NaN where a point is less likely than `minimum`."""
+
+    def read(start, stop):
+        values = np.array(table[start:stop], dtype="float64")
+        values[~(np.asarray(confidence[start:stop]) >= minimum)] = np.nan
+        return values
+
+    return Table(table.shape, read, getattr(table, "chunks", None))
+
+
+def _column_names(series):
+    """Names of the columns: the labels of the neurons, or the axes of a pose."""
+    if hasattr(series, "confidence"):
+        return ("x", "y", "z")[: series.data.shape[-1]]
+    rois = getattr(series, "rois", None)
+    if rois is None:
+        return None
+    for name in LABEL_COLUMNS:
+        if name in rois.table.colnames:
+            labels = [str(rois.table[name][index]) for index in rois.data[:]]
+            return _unique(labels)
+    return None
+
+
+def _unique(labels):
+    """Labels told apart: those that are empty or repeated get their number."""
+    blank = {"", "nan", "none"}
+    return [
+        label
+        if label.strip().lower() not in blank and labels.count(label) == 1
+        else f"{label.strip() if label.strip().lower() not in blank else 'unlabelled'}.{index}"
+        for index, label in enumerate(labels)
+    ]
+
+
+def _short_names(blocks, series):
+    """`neural` for the one response of regions of interest, `behavior` for all of that module."""
+    neural = tuple(block.name for block in blocks if hasattr(series[block.name], "rois"))
+    behavior = tuple(b.name for b in blocks if b.name.startswith("processing/behavior/"))
+    names = {"neural": neural if len(neural) == 1 else (), "behavior": behavior}
+    return {name: found for name, found in names.items() if found}

@@ -1,0 +1,34 @@
+"""A file whose root holds one dataset `(T, C)` per recording, of different lengths."""
+
+from ceneurovae.readers.arrays import prepared, usable
+from ceneurovae.readers.hdf5 import datasets
+from ceneurovae.readers.source import Block, Source, find_channel_names, find_rate, is_numeric
+
+NAME = "recordings"
+
+
+def matches(file):
+    """Whether the tables at the root have the same channels but not the same length."""
+    found = usable(datasets(file))
+    shapes = {dataset.shape for dataset in found.values()}
+    widths = {shape[1:] for shape in shapes}
+    groups = any(not is_numeric(file.get(name)) and name not in _known(file) for name in file)
+    return len(found) > 1 and len(shapes) > 1 and len(widths) == 1 and widths != {()} and not groups
+
+
+def sources(file, stem, options):
+    """One recording per dataset, named `file/dataset`; the channels are numbered or named."""
+    tables = prepared(usable(datasets(file)), file, options)
+    found = []
+    for name, table in tables.items():
+        names = find_channel_names(file[name], file)
+        if names is None or len(names) != table.shape[-1]:
+            names = [str(column) for column in range(table.shape[-1])]
+        block = Block("data", table, tuple(names))
+        rate = find_rate(file[name].parent) or find_rate(file)
+        found.append(Source(f"{stem}/{name}", (block,), rate_hz=rate, default=("data",)))
+    return found
+
+
+def _known(file):
+    return {name for name in file if hasattr(file.get(name), "dtype")}

@@ -1,0 +1,59 @@
+"""What becomes of recordings that are shorter than a window."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from ceneurovae.windows import longest_stretch
+
+SHORT = ("error", "drop", "pad")
+
+
+def fill_short(recording, seq_len):
+    """`recording` with every stretch shorter than `seq_len` filled up with NaN at its end."""
+    if recording.window_len is not None and recording.window_len >= seq_len:
+        return recording
+    stretches = recording.stretches
+    lengths = np.diff(stretches, axis=1)[:, 0]
+    if (lengths >= seq_len).all():
+        return recording
+    filled = []
+    with recording.opened() as values:
+        for start, stop in stretches:
+            missing = max(0, seq_len - (stop - start))
+            filled.append(
+                np.pad(values[start:stop], ((0, missing), (0, 0)), constant_values=np.nan)
+            )
+    ends = np.cumsum(np.maximum(lengths, seq_len))
+    return dataclasses.replace(
+        recording,
+        values=np.concatenate(filled),
+        breaks=ends[:-1],
+        window_len=None,
+        filled_up=True,
+    )
+
+
+def without_short(recordings, seq_len, least):
+    """The recordings with a stretch of `seq_len` and `least` samples in all; warns of the rest.
+
+    Raises:
+        ValueError: if none is left.
+    """
+    kept = [r for r in recordings if longest_stretch(r) >= seq_len and len(r.values) >= least]
+    if not kept:
+        raise ValueError(
+            f"All {len(recordings)} recordings are too short: the longest has "
+            f"{max(len(r.values) for r in recordings)} samples, {least} are needed. Shorten "
+            "seq_len."
+        )
+    dropped = [r.name for r in recordings if r not in kept]
+    if dropped:
+        listed = ", ".join(dropped[:5]) + (" ..." if len(dropped) > 5 else "")
+        warnings.warn(
+            f"{len(dropped)} of {len(recordings)} recordings are shorter than {least} samples and "
+            f"left out: {listed}.",
+            stacklevel=3,
+        )
+    return kept
