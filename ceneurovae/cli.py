@@ -17,7 +17,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Files = Annotated[list[Path], typer.Argument(help="HDF5 files.", show_default=False)]
+Files = Annotated[
+    list[Path],
+    typer.Argument(help="Files, folders, or patterns such as 'data/*.h5'.", show_default=False),
+]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -29,6 +32,19 @@ Backend = Annotated[
 
 def _option(text, **settings):
     return typer.Option(help=text, **settings)
+
+
+Layout = Annotated[
+    str | None,
+    _option("Layout of the files.", show_default="the first that fits"),
+]
+Transpose = Annotated[bool, _option("The axes of time and channels are the other way round.")]
+MinLikelihood = Annotated[float, _option("Points of a pose less likely than this are missing.")]
+AllowExternal = Annotated[bool, _option("Let a file fetch data from other files.")]
+MemoryGB = Annotated[
+    float | None,
+    _option("What may be held in memory; the rest is streamed.", show_default="a quarter of it"),
+]
 
 
 def _read_config(context: typer.Context, path: Path | None):
@@ -81,20 +97,65 @@ def demo(
 
 
 @app.command()
-def inspect(files: Files, as_json: AsJSON = False):
-    """List the recordings and channels of HDF5 files, and how much is missing."""
+def inspect(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Files, folders, patterns, or run folders.", show_default=False),
+    ],
+    as_json: AsJSON = False,
+    layout: Layout = None,
+    transpose: Transpose = False,
+    min_likelihood: MinLikelihood = 0.9,
+    allow_external: AllowExternal = False,
+):
+    """Tell what is in files and what is wrong with it; of runs, whether their splits hold."""
+    from ceneurovae.readers.options import ReadOptions
+    from ceneurovae.run_folder import is_run
+
+    options = ReadOptions(layout, transpose, min_likelihood, allow_external)
+    runs = [path for path in paths if is_run(path)]
+    report = {"files": _inspected([path for path in paths if path not in runs], options)}
+    if runs:
+        from ceneurovae.verification import verify_run
+
+        report["runs"] = [verify_run(path) for path in runs]
+    if as_json:
+        _print_json(report)
+    else:
+        from ceneurovae.console import show_inspection
+
+        show_inspection(report)
+    _refuse_leaks(report)
+
+
+def _inspected(paths, options):
+    """What `inspect_file` says of each file."""
+    if not paths:
+        return []
     from ceneurovae.inspection import inspect_file
 
-    found = [inspect_file(path) for path in files]
-    if as_json:
-        _print_json({"files": found})
-        return
-    from ceneurovae.console import inspection_table
+    return [inspect_file(path, options) for path in _probed(paths, options)]
 
-    for file in found:
-        typer.echo(f"{file['path']}: layout {file['layout']}")
-        for recording in file["recordings"]:
-            _print(inspection_table(recording))
+
+def _probed(paths, options):
+    """The files that paths stand for, after a look at each that may crash without harm."""
+    from ceneurovae.readers import expand_paths
+    from ceneurovae.readers.probe import probe
+
+    files = expand_paths(paths)
+    probe(files, options)
+    return files
+
+
+def _refuse_leaks(report):
+    """Raises a `ValueError` if a run's splits share data."""
+    if "runs" not in report:
+        return
+    from ceneurovae.verification import leak_in
+
+    for run in report["runs"]:
+        if leak_in(run):
+            raise ValueError(f"The splits of '{run['path']}' leak: {leak_in(run)}.")
 
 
 @app.command()
@@ -121,6 +182,20 @@ def train(
             show_default="the file's own split, or time",
         ),
     ] = None,
+    short: Annotated[
+        str, _option("Recordings shorter than a window: error, drop, or pad with missing values.")
+    ] = "error",
+    align: Annotated[
+        str, _option("Recordings with different channels: error, union or intersection.")
+    ] = "error",
+    resample_hz: Annotated[
+        float | None, _option("Rate to resample to.", show_default="as recorded")
+    ] = None,
+    memory_gb: MemoryGB = None,
+    layout: Layout = None,
+    transpose: Transpose = False,
+    min_likelihood: MinLikelihood = 0.9,
+    allow_external: AllowExternal = False,
     batch_size: Annotated[int, _option("Windows in a batch.")] = 32,
     seed: Annotated[int, _option("Decides the order and the weights.")] = 0,
     latent_dim: Annotated[int, _option("Number of latents.")] = 32,
@@ -148,18 +223,20 @@ def train(
         ),
     ] = None,
 ):
-    """Train a model on HDF5 files and evaluate it on held-out time."""
+    """Train a model on recordings and evaluate it on held-out data."""
     given = dict(locals())
     from ceneurovae import console
     from ceneurovae.config import VAEConfig
     from ceneurovae.import_data import load_splits
+    from ceneurovae.readers.options import ReadOptions
     from ceneurovae.run_folder import check_free
 
     check_free(out, overwrite)
+    options = ReadOptions(layout, transpose, min_likelihood, allow_external)
     fields = {field.name for field in dataclasses.fields(VAEConfig)} - {"channels", "seq_len"}
     model_config = VAEConfig(**{name: given[name] for name in fields})
     splits = load_splits(
-        files,
+        _probed(files, options),
         None if channels is None else channels.split(","),
         seq_len,
         stride=stride,
@@ -167,7 +244,12 @@ def train(
         test_fraction=test_fraction,
         gap=gap,
         by=by,
+        short=short,
         seed=seed,
+        align=align,
+        resample_hz=resample_hz,
+        memory_gb=memory_gb,
+        **dataclasses.asdict(options),
     )
     console.choose_backend(backend)
     with console.progress_bar() as progress:
@@ -220,16 +302,19 @@ def encode(
     run: RunPath,
     files: Files,
     out: Annotated[Path, _option("HDF5 file to write.", show_default=False)],
+    memory_gb: MemoryGB = None,
     stride: Annotated[int, _option("Samples from one window's start to the next.")] = 1,
     batch_size: Annotated[int, _option("Windows at a time.")] = 256,
     backend: Backend = None,
     overwrite: Overwrite = False,
 ):
-    """Write the latents of every window of the recordings in HDF5 files."""
+    """Write the latents of every window of recordings."""
     from ceneurovae import console
     from ceneurovae.encoding import encode_windows, read_windows
+    from ceneurovae.readers.options import ReadOptions
 
-    windows = read_windows(run, files, out, stride, overwrite)
+    files = _probed(files, ReadOptions())
+    windows = read_windows(run, files, out, stride, overwrite, memory_gb)
     console.choose_backend(backend)
     with console.progress_bar() as progress:
         console.import_keras(progress)

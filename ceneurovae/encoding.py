@@ -10,7 +10,7 @@ from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
 
 
-def encode_file(run, paths, out, stride=1, batch_size=256, overwrite=False):
+def encode_file(run, paths, out, stride=1, batch_size=256, overwrite=False, memory_gb=None):
     """Encodes recordings with the model of a run.
 
     Writes one group per recording, named as it is, with `mu` and `logvar` `(n, Z)`, `start` and
@@ -24,19 +24,22 @@ def encode_file(run, paths, out, stride=1, batch_size=256, overwrite=False):
         stride: Samples from the start of one window to the start of the next.
         batch_size: Windows at a time.
         overwrite: Whether to replace `out`.
+        memory_gb: How much of the recordings may be held in memory; a quarter of it by default.
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: if a file or argument cannot be used.
     """
-    encode_windows(run, read_windows(run, paths, out, stride, overwrite), out, batch_size)
+    encode_windows(
+        run, read_windows(run, paths, out, stride, overwrite, memory_gb), out, batch_size
+    )
 
 
-def read_windows(run, paths, out, stride=1, overwrite=False):
+def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None):
     """The half of `encode_file` that can fail on the user's files, and needs no TensorFlow."""
     if Path(out).exists() and not overwrite:
         raise FileExistsError(f"'{out}' exists. Choose another file or pass --overwrite.")
     manifest = RunFolder(run).manifest
-    recordings = read_alike(paths, manifest["channels"], manifest["reading"])
+    recordings = read_alike(paths, manifest["channels"], manifest["reading"], memory_gb)
     return all_windows(recordings, manifest["seq_len"], stride)
 
 

@@ -1,5 +1,6 @@
 """From files to batches in one call."""
 
+import hashlib
 import warnings
 
 import numpy as np
@@ -81,6 +82,7 @@ def load_splits(paths, channels=None, seq_len=None, **arguments):
         seq_len = recordings[0].window_len or DEFAULT_SEQ_LEN
     splits = split_datasets(recordings, seq_len, **splitting)
     _check_channels(splits.train.recordings)
+    _warn_of_copies(splits.train.recordings)
     return splits
 
 
@@ -88,8 +90,20 @@ def reload_splits(manifest):
     """The splits of a manifest, their values read again from the files it names.
 
     Raises:
-        FileNotFoundError, ValueError: if a file is gone or no longer holds what it held.
+        FileNotFoundError, ValueError: if a file is gone or no longer holds what it held, or the
+            splits share a sample.
     """
+    splits = reread_splits(manifest)
+    if any(splits.shared_samples()):
+        raise ValueError(
+            f"split.json puts {sum(splits.shared_samples())} samples into two splits: it was "
+            "changed. Train again."
+        )
+    return splits
+
+
+def reread_splits(manifest):
+    """As `reload_splits`, but whatever the splits share."""
     wanted = {recording["name"]: recording for recording in manifest["recordings"]}
     paths = list(dict.fromkeys(recording["path"] for recording in wanted.values()))
     if None in paths:
@@ -125,3 +139,18 @@ def _check_channels(recordings):
             )
         if observed.min() == observed.max():
             warnings.warn(f"Channel '{channel}' is constant: kept, with scale 1.", stacklevel=3)
+
+
+def _warn_of_copies(recordings):
+    """A warning where two recordings hold the same values, for they would be split apart."""
+    seen = {}
+    for recording in recordings:
+        if recording.in_memory:
+            digest = hashlib.blake2b(recording.values).digest()
+            other = seen.setdefault(digest, recording.name)
+            if other != recording.name:
+                warnings.warn(
+                    f"Recordings '{other}' and '{recording.name}' hold the same values. Give each "
+                    "once: one may be tested on what it was trained on.",
+                    stacklevel=3,
+                )

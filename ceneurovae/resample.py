@@ -8,6 +8,7 @@ import numpy as np
 # scipy.signal.resample_poly filters with 10 samples of the slower of the two rates on each side.
 HALF_LENGTH = 10
 LARGEST_FACTOR = 1000
+LEAST_WEIGHT = 0.4  # of the filter, on observed samples
 
 
 def resampled(recording, rate_hz):
@@ -15,8 +16,9 @@ def resampled(recording, rate_hz):
 
     Each stretch is filtered by itself, against aliasing. Missing values do not spread: the filter
     runs over the observed values and over where they were, and one is divided by the other
-    (Knutsson & Westin, "Normalized and differential convolution", 1993); where less than half of
-    what a sample would be made of was observed, it is missing.
+    (Knutsson & Westin, "Normalized and differential convolution", 1993); where most of what a
+    sample would be made of was not observed, it is missing. The edges of a stretch are treated
+    alike, so that no sample depends on others than those the filter reaches.
 
     Raises:
         ValueError: if the rate of the recording is not known or it is larger than memory.
@@ -55,7 +57,7 @@ def _stretch(values, ratio):
 
     up, down = ratio.numerator, ratio.denominator
     observed = ~np.isnan(values)
-    weight = resample_poly(observed.astype("float64"), up, down, padtype="line", axis=0)
-    total = resample_poly(np.where(observed, values, 0), up, down, padtype="line", axis=0)
+    weight = resample_poly(observed.astype("float64"), up, down, axis=0)
+    total = resample_poly(np.where(observed, values, 0.0), up, down, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(weight > 0.5, total / weight, np.nan).astype("float32")
+        return np.where(weight > LEAST_WEIGHT, total / weight, np.nan).astype("float32")

@@ -45,7 +45,7 @@ class RunFolder:
 
     def __init__(self, path):
         self.path = Path(path)
-        if not (self.path / "config.json").exists():
+        if not is_run(path):
             raise FileNotFoundError(
                 f"There is no run in '{path}'. Give the folder that `ceneurovae train` wrote to."
             )
@@ -137,12 +137,17 @@ class RunFolder:
             raise ValueError(f"'{self.path / name}' is not JSON: {error}.") from error
 
 
+def is_run(path):
+    """Whether `path` is a run folder."""
+    return (Path(path) / "config.json").exists()
+
+
 def check_free(path, overwrite=False):
     """Raises a `FileExistsError` if `path` cannot become a run folder without `overwrite`."""
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"'{path}' is a file, expected a folder for the run.")
-    if (path / "config.json").exists() and not overwrite:
+    if is_run(path) and not overwrite:
         raise FileExistsError(
             f"'{path}' holds a run already. Choose another folder or pass --overwrite "
             "(overwrite=True)."

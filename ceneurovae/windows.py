@@ -116,7 +116,11 @@ class Windows:
 
     @classmethod
     def from_listed(cls, recordings, seq_len, listed):
-        """The inverse of `listed`."""
+        """The inverse of `listed`.
+
+        Raises:
+            ValueError: if a window is not within its recording.
+        """
         index = {recording.name: i for i, recording in enumerate(recordings)}
         runs = [
             (
@@ -127,6 +131,13 @@ class Windows:
             )
             for run in listed
         ]
+        for (recording, first, count, step), run in zip(runs, listed, strict=True):
+            last = first + (count - 1) * step + seq_len
+            if first < 0 or count < 1 or last > len(recordings[recording].values):
+                raise ValueError(
+                    f"The windows {run} are not within their recording of "
+                    f"{len(recordings[recording].values)} samples."
+                )
         return cls(tuple(recordings), seq_len, np.array(runs, dtype="int64").reshape(-1, 4))
 
     @classmethod

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jax-cache-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
+import h5py
 import numpy as np
 import pytest
 
@@ -36,6 +37,24 @@ def simulated_worms(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("simulated") / "worms.h5"
     return simulate_worms(path, recordings=2, samples=200, neurons=4)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes an HDF5 file from a dictionary of paths and values; `path@name` is an attribute."""
+
+    def write(content, name="file.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            for path, value in content.items():
+                if "@" in path:
+                    holder, attribute = path.split("@")
+                    file.require_group(holder or "/") if holder not in file else None
+                    file[holder or "/"].attrs[attribute] = value
+                else:
+                    file[path] = value
+        return tmp_path / name
+
+    return write
 
 
 @pytest.fixture

@@ -1,28 +1,9 @@
 """Each layout is recognised by looking inside, and bad files are explained."""
 
-import h5py
 import numpy as np
 import pytest
 
 from ceneurovae.readers import open_sources, read_recordings
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Writes an HDF5 file from a dictionary of paths and values; `path@name` is an attribute."""
-
-    def write(content, name="file.h5"):
-        with h5py.File(tmp_path / name, "w") as file:
-            for path, value in content.items():
-                if "@" in path:
-                    holder, attribute = path.split("@")
-                    file.require_group(holder or "/") if holder not in file else None
-                    file[holder or "/"].attrs[attribute] = value
-                else:
-                    file[path] = value
-        return tmp_path / name
-
-    return write
 
 
 def numbers(*shape):

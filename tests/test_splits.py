@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ceneurovae import split_datasets
-from ceneurovae.recording import Recording, as_recordings
+from ceneurovae.recording import Recording, as_recordings, window_fields
 from ceneurovae.splits import Splits
 from ceneurovae.windows import Windows, all_windows
 
@@ -19,16 +19,25 @@ def recording(samples, breaks=(), name="r", channels=("a",)):
 
 @st.composite
 def recordings(draw):
+    """Recordings with interruptions, or out of windows; labelled as a whole or by stretch."""
     made = []
     for index in range(draw(st.integers(1, 4))):
-        samples = draw(st.integers(100, 400))
-        breaks = draw(st.sets(st.integers(1, max(1, samples - 1)), max_size=2))
-        breaks = sorted(b for b in breaks if b < samples)
-        made.append(recording(samples, breaks, f"r{index}"))
+        samples = draw(st.integers(20, 400))
+        breaks = draw(st.sets(st.integers(1, max(1, samples - 1)), max_size=4))
+        fields = {"breaks": sorted(b for b in breaks if b < samples)}
+        if draw(st.booleans()):
+            steps = draw(st.integers(5, 40))
+            fields = window_fields(samples // steps or 1, steps)
+            samples = steps * (samples // steps or 1)
+        stretches = len(fields["breaks"]) + 1
+        animals = draw(st.lists(st.sampled_from("xyz"), min_size=stretches, max_size=stretches))
+        labels = {"animal": np.array(animals) if draw(st.booleans()) else animals[0]}
+        values = np.arange(samples)[:, None]
+        made.append(Recording(f"r{index}", values, ("a",), labels=labels, **fields))
     return made
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     recordings=recordings(),
     seq_len=st.integers(1, 30),
@@ -36,34 +45,51 @@ def recordings(draw):
     valid_fraction=st.floats(0, 0.4),
     test_fraction=st.floats(0, 0.4),
     gap=st.none() | st.integers(0, 50),
-    by=st.sampled_from(["time", "recording"]),
+    by=st.sampled_from(["time", "recording", "animal"]),
+    short=st.sampled_from(["error", "drop", "pad"]),
+    seed=st.integers(0, 3),
 )
+@pytest.mark.filterwarnings("ignore:.*recordings are shorter than")
 def test_no_sample_is_in_two_splits(
-    recordings, seq_len, stride, valid_fraction, test_fraction, gap, by
+    recordings, seq_len, stride, valid_fraction, test_fraction, gap, by, short, seed
 ):
     try:
         splits = split_datasets(
-            recordings, seq_len, stride, valid_fraction, test_fraction, gap, by, seed=1
+            recordings, seq_len, stride, valid_fraction, test_fraction, gap, by, seed, short
         )
     except ValueError:
         assume(False)
-    samples = [set(), set(), set()]
+    made = splits.train.recordings
+    samples, groups = [set(), set(), set()], [set(), set(), set()]
     for part, windows in enumerate(splits):
         for index, start in zip(windows.recording, windows.start, strict=True):
             inside = range(start, start + seq_len)
-            assert not set(windows.recordings[index].breaks) & set(inside[1:])
-            assert 0 <= start <= len(windows.recordings[index].values) - seq_len
+            assert not set(made[index].breaks) & set(inside[1:])
+            assert 0 <= start <= len(made[index].values) - seq_len
             samples[part] |= {(index, t) for t in inside}
+            labels = np.atleast_1d(made[index].labels["animal"])
+            stretch = np.searchsorted(made[index].breaks, start, side="right")
+            groups[part].add(labels[stretch if len(labels) > 1 else 0])
+        covered = {
+            (index, t)
+            for index in range(len(made))
+            for first, last in windows.covered(index)
+            for t in range(first, last)
+        }
+        assert covered == samples[part]
+    assert not sum(splits.shared_samples())
     for first, second in ((0, 1), (0, 2), (1, 2)):
         assert not samples[first] & samples[second]
+        if by == "animal":
+            assert not groups[first] & groups[second]
         if by == "time":
             least = seq_len if gap is None else gap
-            for index in range(len(recordings)):
+            for index in range(len(made)):
                 earlier = [t for i, t in samples[first] if i == index]
                 later = [t for i, t in samples[second] if i == index]
                 if earlier and later:
                     assert min(later) - max(earlier) > least
-    again = Splits.from_manifest(splits.manifest(), recordings)
+    again = Splits.from_manifest(splits.manifest(), made)
     for windows, same in zip(splits, again, strict=True):
         np.testing.assert_array_equal(windows.recording, same.recording)
         np.testing.assert_array_equal(windows.start, same.start)
@@ -92,6 +118,58 @@ def test_whole_recordings_can_be_held_out():
     assert set.union(*drawn) == set(range(10))
     other = split_datasets(data, 20, valid_fraction=0.2, by="recording", seed=1)
     assert set(other.valid.recording) != drawn[1]
+
+
+def labelled(*animals):
+    return [
+        Recording(f"r{i}", np.arange(50)[:, None], ("a",), labels={"animal": animal})
+        for i, animal in enumerate(animals)
+    ]
+
+
+def test_groups_stay_together():
+    data = labelled("a", "b", "a", "c", "d", "b", "a")
+    splits = split_datasets(data, 10, valid_fraction=0.25, test_fraction=0.25, by="animal", seed=1)
+    homes = [{data[i].labels["animal"] for i in part.recording} for part in splits]
+    assert [len(home) for home in homes] == [2, 1, 1]
+    assert set.union(*homes) == set("abcd")
+    groups = {r.name: r.labels["animal"] for r in data}
+    same = split_datasets(data, 10, valid_fraction=0.25, test_fraction=0.25, by=groups, seed=1)
+    np.testing.assert_array_equal(same.test.recording, splits.test.recording)
+    other = split_datasets(data, 10, valid_fraction=0.25, by="animal", seed=2)
+    assert {data[i].labels["animal"] for i in other.valid.recording} != homes[1]
+
+
+def test_windows_can_be_split_by_their_label():
+    labels = {"direction": np.array(list("abcabcabc"))}
+    data = Recording.from_windows("w", np.arange(90).reshape(9, 10, 1), ("a",), labels=labels)
+    splits = split_datasets(data, 10, valid_fraction=0.3, by="direction")
+    assert len(splits.train) == 6 and len(splits.valid) == 3
+    assert len(set(splits.valid.start // 10 % 3)) == 1
+
+
+def test_the_split_of_a_file_is_kept_unless_another_is_asked_for():
+    data = [
+        Recording(name, np.arange(200)[:, None], ("a",), labels={"split": name})
+        for name in ("train", "valid")
+    ]
+    splits = split_datasets(data, 10, test_fraction=0.2)
+    assert set(splits.train.recording) == {0} and set(splits.valid.recording) == {1}
+    assert not len(splits.test)
+    assert set(split_datasets(data, 10, by="time").train.recording) == {0, 1}
+    data[0].labels["split"] = "training"
+    with pytest.raises(ValueError, match="names a split 'training', expected one of"):
+        split_datasets(data, 10)
+
+
+def test_errors_about_groups():
+    with pytest.raises(ValueError, match="2 groups are too few to draw 1 for validation and 1 for"):
+        split_datasets(labelled("a", "b"), 10, test_fraction=0.2, by="animal")
+    with pytest.raises(ValueError, match="by has no group for recording 'r1'"):
+        split_datasets(labelled("a", "b"), 10, by={"r0": "a"})
+    data = Recording("r", np.zeros((50, 1)), ("a",), labels={"day": np.array([1, 2])})
+    with pytest.raises(ValueError, match="'r' has 2 labels 'day' for 1 windows"):
+        split_datasets(data, 10, by="day")
 
 
 def test_windows_hold_the_samples_they_say():

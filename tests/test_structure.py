@@ -10,7 +10,10 @@ import ceneurovae
 
 PACKAGE = Path(ceneurovae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-NUMPY_ONLY = ("recording", "readers", "windows", "splits", "config", "simulation", "inspection")
+NUMPY_ONLY = (
+    *("recording", "readers", "resample", "windows", "short", "splits", "import_data"),
+    *("buffers", "shuffling", "config", "simulation", "inspection", "diagnosis", "verification"),
+)
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 
 

@@ -70,11 +70,19 @@ def _difference(sources, chosen, order, common):
 
 def _warn_of_cautions(sources, channels):
     wanted = set(channels)
-    cautions = dict.fromkeys(
-        source.cautions[block.name]
+    chosen = [
+        (source, block)
         for source in sources
         for block in source.blocks
-        if block.name in source.cautions and wanted & set(block.channels)
-    )
-    for caution in cautions:
-        warnings.warn(caution, stacklevel=4)
+        if wanted & set(block.channels)
+    ]
+    cautions = [s.cautions[block.name] for s, block in chosen if block.name in s.cautions]
+    if len(sources) > 1:
+        cautions += [
+            f"The columns of {block.name} are numbered by recording: number 0 of one need not be "
+            "number 0 of another. A model of several recordings takes them for the same."
+            for source, block in chosen
+            if block.name in source.unmatched
+        ]
+    for caution in dict.fromkeys(cautions):
+        warnings.warn(caution, stacklevel=5)

@@ -139,7 +139,7 @@ def _fixed(group):
     values, depth = group.get("block0_values"), group.attrs.get("axis0_nlevels")
     if not isinstance(values, h5py.Dataset) or values.ndim != 2 or depth not in LEVELS:
         return None
-    if not 0 < values.size or values.shape[1] > MOST_CHANNELS:
+    if values.size == 0 or values.shape[1] > MOST_CHANNELS:
         return None
     levels = [
         np.array(text(group[f"block0_items_level{i}"][()]))[group[f"block0_items_label{i}"][()]]

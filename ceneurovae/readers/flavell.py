@@ -66,6 +66,7 @@ def sources(file, stem, options):
             breaks=_breaks(file, stem, frames),
             short_names={"neural": tuple(traces), "behavior": tuple(behavior)},
             labels=find_labels(file),
+            unmatched=tuple(b.name for b in blocks if b.name.startswith("gcamp/trace")),
             cautions={SCORED: CAUTION} if SCORED in names else {},
             timestamps=timestamps,
         )

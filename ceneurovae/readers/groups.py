@@ -27,6 +27,11 @@ def matches(file):
     return not any(is_numeric(item) for item in items) and any(map(_has_table, items))
 
 
+def could_be(file):
+    """Whether any group holds a table."""
+    return any(_has_table(file.get(name)) for name in file)
+
+
 def sources(file, stem, options):
     """One recording per group, named `file/group`; all its blocks are read by default."""
     groups = {name: file.get(name) for name in file}

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import h5py
 
+from ceneurovae.readers.memory import check_claim
+
 DEEPEST = 100
+# Bytes that a dataset may claim to have without being asked where they are.
+CREDIT = 1 << 30
 BEING_WRITTEN = ("unable to lock file", "already open for write", "already open for SWMR write")
 
 
@@ -14,7 +18,8 @@ def open_hdf5(path, allow_external=False):
     """An HDF5 file, open for reading, that fetches nothing from other files unless allowed.
 
     Raises:
-        ValueError: if it cannot be opened, another process is writing it, or it leads outside.
+        ValueError: if it cannot be opened, another process is writing it, it leads outside, or a
+            dataset of it claims to be much larger than the file.
     """
     try:
         file = h5py.File(path, "r")
@@ -31,13 +36,12 @@ def open_hdf5(path, allow_external=False):
             ) from error
         raise ValueError(f"'{path}' cannot be opened as HDF5: {message}.") from error
     with file:
-        if not allow_external:
-            _refuse_external(file, path)
+        _check(file, path, allow_external)
         yield file
 
 
-def _refuse_external(file, path):
-    """Raises a `ValueError` if a link or a dataset of `file` leads to another file."""
+def _check(file, path, allow_external):
+    """Raises a `ValueError` if `file` leads to another file, or a dataset claims too much."""
     own = {".", str(path), Path(path).name}
     for name, link, item in walk(file):
         outside = None
@@ -48,11 +52,12 @@ def _refuse_external(file, path):
         elif isinstance(item, h5py.Dataset) and item.is_virtual:
             others = {source.file_name for source in item.virtual_sources()} - own
             outside = ("a virtual dataset", min(others)) if others else None
-        if outside:
+        if outside and not allow_external:
             raise ValueError(
                 f"'{path}' leads outside: '{name}' is {outside[0]} to '{outside[1]}'. If you trust "
                 "both files, pass allow_external=True (--allow-external)."
             )
+        check_claim(item, name, path, CREDIT)
 
 
 def walk(file):
@@ -93,7 +98,10 @@ def _address(item):
 def datasets(group, deep=False):
     """Datasets in a group by name, and with `deep` in all groups within, in order of name."""
     if deep:
-        items = ((name, item) for name, _, item in walk(group))
+        items = (
+            (name, group.get(name) if isinstance(link, h5py.ExternalLink) else item)
+            for name, link, item in walk(group)
+        )
     else:
         items = ((name, group.get(name)) for name in group)
     return dict(sorted((n, i) for n, i in items if isinstance(i, h5py.Dataset)))

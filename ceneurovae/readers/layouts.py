@@ -1,7 +1,8 @@
 """Which layout a file has, found by looking inside.
 
 A layout is a module with a `NAME`, `matches`, which tells from an open file whether it has that
-layout, and `sources`, which lists its recordings. It gets an open HDF5 file (an NPZ archive is
+layout, and `sources`, which lists its recordings. Where `matches` guesses, `could_be` says
+whether the layout is possible when it is named. A layout gets an open HDF5 file (an NPZ archive is
 made into one), or, where it is a layout of another kind of file, the path.
 """
 
@@ -56,7 +57,7 @@ def open_sources(path, options=None):
         raise ValueError(f"layout is '{options.layout}', expected one of {', '.join(NAMES)}.")
     try:
         with _opened(path, options) as (file, candidates):
-            layout = next((layout for layout in candidates if layout.matches(file)), None)
+            layout = next((layout for layout in candidates if _fits(layout, file, options)), None)
             if layout is None:
                 raise ValueError(_no_layout(path, options))
             yield layout.NAME, layout.sources(file, path.stem, options)
@@ -77,6 +78,12 @@ def _opened(path, options):
             yield file, _named(HDF5_LAYOUTS, options)
     else:
         yield path, _named(OTHER_LAYOUTS, options)
+
+
+def _fits(layout, file, options):
+    """Whether a file has a layout; less is asked of one that was named."""
+    named = options.layout is not None
+    return getattr(layout, "could_be", layout.matches)(file) if named else layout.matches(file)
 
 
 def _named(layouts, options):

@@ -35,14 +35,44 @@ def _memory():
     return total
 
 
-def check_claim(table, name, path):
-    """Raises a `ValueError` if a dataset claims to be much larger than its file could hold."""
+def check_claim(table, name, path, at_least=0):
+    """Raises a `ValueError` if a dataset claims to be much larger than its file could hold.
+
+    Args:
+        table: What may be a dataset of an HDF5 file on disk; anything else passes.
+        name: What the message calls it.
+        path: File, for the message.
+        at_least: Bytes; smaller claims pass.
+    """
     if not isinstance(table, h5py.Dataset):
         return
-    claimed, there = table.size * table.dtype.itemsize, os.path.getsize(path)
+    claimed = (table.size or 0) * table.id.get_type().get_size()
+    if claimed <= at_least or table.file.driver == "core":
+        return
+    size, held = _bytes_there(table)
     offset = table.id.get_offset()
-    if claimed > DENSEST * there or (offset is not None and offset + claimed > there):
+    if claimed > DENSEST * held or (offset is not None and offset + claimed > size):
         raise ValueError(
             f"'{path}': the dataset '{name}' claims {claimed / 1e9:,.3g} GB, but the file has "
-            f"{there / 1e9:,.3g} GB. It was never filled, or is damaged."
+            f"{held / 1e9:,.3g} GB. It was never filled, or is damaged."
         )
+
+
+def _bytes_there(dataset):
+    """Bytes of the files that a dataset has its values in, and of the disk that they take.
+
+    The latter is less where a file has holes.
+    """
+    own = Path(dataset.file.filename)
+    others = {name for name, _, _ in dataset.external or ()}
+    if dataset.is_virtual:
+        others |= {source.file_name for source in dataset.virtual_sources()} - {"."}
+    size = held = 0
+    for path in {own, *(own.parent / name for name in others)}:
+        if path.exists():
+            there = path.stat()
+            size += there.st_size
+            # Some file systems count the blocks late, so few of them say nothing.
+            blocks = max(512 * getattr(there, "st_blocks", 0), 1 << 20)
+            held += min(there.st_size, blocks)
+    return size, held

@@ -16,18 +16,24 @@ def matches(file):
     return len(found) > 1 and len(shapes) > 1 and len(widths) == 1 and widths != {()} and not groups
 
 
+def could_be(file):
+    """Whether there is a table at the root."""
+    return any(dataset.ndim == 2 for dataset in usable(datasets(file)).values())
+
+
 def sources(file, stem, options):
     """One recording per dataset, named `file/dataset`; the channels are numbered or named."""
-    tables = prepared(usable(datasets(file)), file, options)
-    found = []
+    found = {n: d for n, d in usable(datasets(file)).items() if d.ndim == 2}
+    tables = prepared(found, file, options)
+    recordings = []
     for name, table in tables.items():
         names = find_channel_names(file[name], file)
         if names is None or len(names) != table.shape[-1]:
             names = [str(column) for column in range(table.shape[-1])]
         block = Block("data", table, tuple(names))
         rate = find_rate(file[name].parent) or find_rate(file)
-        found.append(Source(f"{stem}/{name}", (block,), rate_hz=rate, default=("data",)))
-    return found
+        recordings.append(Source(f"{stem}/{name}", (block,), rate_hz=rate, default=("data",)))
+    return recordings
 
 
 def _known(file):

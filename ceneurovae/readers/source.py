@@ -99,6 +99,8 @@ class Source:
             that is for the user to say.
         short_names: Further names for sets of blocks.
         labels: See `Recording`.
+        unmatched: Names of blocks whose columns, such as neurons that were not identified, mean
+            something else in every recording.
         cautions: What to say where a block, by name, is chosen.
         timestamps: Table `(T,)` of times in seconds, or `None`.
     """
@@ -110,6 +112,7 @@ class Source:
     default: tuple[str, ...] | None = None
     short_names: dict = dataclasses.field(default_factory=dict)
     labels: dict = dataclasses.field(default_factory=dict)
+    unmatched: tuple[str, ...] = ()
     cautions: dict = dataclasses.field(default_factory=dict)
     timestamps: object = None
 
@@ -232,7 +235,8 @@ class Selection:
         self._is_plain = (
             len(parts) == 1
             and self.blocks[0].is_plain
-            and np.array_equal(columns, np.arange(len(self.blocks[0].channels)))
+            and len(self.blocks[0].channels) == len(channels)
+            and np.array_equal(columns, np.arange(len(channels)))
             and np.array_equal(columns, parts[0][2])
         )
         widest = max(block.table.shape[-1] for block, _, _ in parts)
@@ -252,7 +256,7 @@ class Selection:
         return values
 
     def read_into(self, out, start, stop):
-        """Reads samples `[start, stop)` into `out`, `(n, C)`, float32; infinite ones as they are."""
+        """Reads samples `[start, stop)` into `out`, `(n, C)`, float32; infinite ones stay."""
         if self._is_plain:
             return self.blocks[0].read_into(out, start, stop)
         out[:] = np.nan

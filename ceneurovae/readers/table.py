@@ -32,7 +32,9 @@ def transposed(dataset):
     if dataset.ndim == 1:
         return dataset
     shape = (*dataset.shape[:-2], dataset.shape[-1], dataset.shape[-2])
-    chunks = dataset.chunks and (*dataset.chunks[:-2], dataset.chunks[-1], dataset.chunks[-2])
+    chunks = getattr(dataset, "chunks", None)
+    if chunks:
+        chunks = (*chunks[:-2], chunks[-1], chunks[-2])
     if dataset.ndim == 2:
         return Table(shape, lambda a, b: dataset[:, a:b].T, chunks)
     return Table(shape, lambda a, b: dataset[a:b].swapaxes(1, 2), chunks)
