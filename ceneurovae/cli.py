@@ -114,7 +114,7 @@ def inspect(
 
     options = ReadOptions(layout, transpose, min_likelihood, allow_external)
     runs = [path for path in paths if is_run(path)]
-    report = {"files": _inspected([path for path in paths if path not in runs], options)}
+    report = _inspected([path for path in paths if path not in runs], options)
     if runs:
         from ceneurovae.verification import verify_run
 
@@ -129,12 +129,14 @@ def inspect(
 
 
 def _inspected(paths, options):
-    """What `inspect_file` says of each file."""
+    """What `inspect_file` says of each file, and a command for all."""
     if not paths:
-        return []
+        return {"files": []}
     from ceneurovae.inspection import inspect_file
+    from ceneurovae.suggestion import suggest_command
 
-    return [inspect_file(path, options) for path in _probed(paths, options)]
+    files = [inspect_file(path, options) for path in _probed(paths, options)]
+    return {"files": files, "suggestion": suggest_command(paths, files)}
 
 
 def _probed(paths, options):

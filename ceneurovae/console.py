@@ -11,6 +11,13 @@ from rich.table import Table
 # Fastest first, as measured by tests/benchmarks/train_speed.py on CPUs.
 BACKENDS = ("jax", "tensorflow", "torch")
 
+# More recordings than this that differ in length only share a table.
+ONE_BY_ONE = 4
+# Blocks with at most so many channels show what is missing in each.
+FEW_CHANNELS = 8
+# Warnings of one kind about one recording that are printed in full.
+SHOWN_PER_CODE = 2
+
 messages = Console(stderr=True, highlight=False)
 
 
@@ -132,30 +139,160 @@ def results_table(metrics):
     return table
 
 
-def inspection_table(recording):
-    """A `rich` table of one recording that `inspect_file` described."""
-    rate = recording["rate_hz"]
-    title = f"{recording['name']}: " + ("rate unknown" if rate is None else f"{rate:.4g} Hz")
-    if recording["interruptions"]:
-        title += f", {recording['interruptions']} interruptions"
+def show_inspection(report):
+    """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
+
+    Args:
+        report: Dictionary with `files`, a list of what `inspect_file` gives, `suggestion`, a
+            command for all of them, and perhaps `runs`, a list of what `verify_run` gives.
+    """
+    screen = Console(highlight=False)
+    for file in report["files"]:
+        _show_file(file, screen)
+    if len(report["files"]) > 1:
+        _show_suggestion(report["suggestion"], "All together", screen)
+    for run in report.get("runs", ()):
+        _show_run(run, screen)
+
+
+def _show_file(file, screen):
+    count = len(file["recordings"])
+    head = f"{file['path']}: layout {file['layout']}, {count} recording{'s' * (count != 1)}"
+    _print_line(screen, head)
+    for alike in _alike(file["recordings"]):
+        screen.print(inspection_table(*alike))
+        for line in warning_lines(alike):
+            _print_line(screen, line)
+    for name, blocks in file["short_names"].items():
+        _print_line(screen, f"'{name}' is short for {', '.join(blocks)}")
+    _show_suggestion(file["suggestion"], "To train", screen)
+
+
+def _show_suggestion(command, title, screen):
+    if command is None:
+        _print_line(screen, f"{title}: no command can be suggested; see the warnings.")
+    else:
+        _print_line(screen, f"{title}:\n  {command}")
+
+
+def _show_run(run, screen):
+    _print_line(screen, f"{run['path']}: run")
+    for part in ("train", "valid", "test"):
+        told = run[part]
+        _print_line(
+            screen,
+            f"  {part}: {told['windows']} windows, {told['samples']} samples of "
+            f"{len(told['recordings'])} recordings",
+        )
+    from ceneurovae.verification import leak_in
+
+    if leak_in(run) is None:
+        known = run["repeated_windows"] is not None
+        _print_line(
+            screen,
+            "  counted again: no sample is in two splits, no window crosses an interruption"
+            + (", no values of training data come again" if known else ""),
+        )
+
+
+def _print_line(screen, text):
+    screen.print(text, markup=False, soft_wrap=True)
+
+
+def _alike(recordings):
+    """The recordings in lists of those that fit into one table: all that differ in length only."""
+    kinds = {}
+    for recording in recordings:
+        names = tuple(
+            (block["name"], tuple(block["shape"][1:]), len(block["channels"]))
+            for block in recording["blocks"]
+        )
+        kinds.setdefault((recording["rate_hz"], names), []).append(recording)
+    together = []
+    for kind in kinds.values():
+        together += [kind] if len(kind) > ONE_BY_ONE else [[recording] for recording in kind]
+    return together
+
+
+def warning_lines(recordings):
+    """The warnings of recordings as lines `code: message`, the same of several as one."""
+    found = {}
+    for recording in recordings:
+        for warning in recording["warnings"]:
+            found.setdefault(warning["code"], []).append((recording["name"], warning))
+    lines = []
+    for code, warnings in found.items():
+        shown = warnings[:1] if len(recordings) > 1 else warnings[:SHOWN_PER_CODE]
+        for name, warning in shown:
+            where = f"{name}: " if len(recordings) > 1 else ""
+            lines.append(f"{code}: {where}{warning['message']}")
+        if len(warnings) > len(shown):
+            rest = [name if len(recordings) > 1 else w["block"] for name, w in warnings]
+            names = list(dict.fromkeys(str(name) for name in rest[len(shown) :]))
+            lines.append(
+                f"{code}: also in {', '.join(names[:5])}{' ...' if len(names) > 5 else ''} "
+                "(--json lists all)."
+            )
+    return lines
+
+
+def inspection_table(*recordings):
+    """A `rich` table of recordings that `inspect_file` described, which differ in length only."""
+    first = recordings[0]
+    title = first["name"]
+    if len(recordings) > 1:
+        title += f" to {recordings[-1]['name']}, {len(recordings)} recordings"
+    rates = {block["rate_hz"] for block in first["blocks"]}
+    rate = rates.pop() if len(rates) == 1 else first["rate_hz"]
+    title += ": " + ("rate unknown" if rate is None else f"{rate:.4g} Hz")
+    interruptions = [recording["interruptions"] for recording in recordings]
+    if max(interruptions):
+        title += f", {_range(interruptions, str)} interruptions"
+    if first["labels"]:
+        title += f", labels {', '.join(label['name'] for label in first['labels'])}"
     table = Table(title=title, title_justify="left")
     table.add_column("channels", overflow="fold")  # whole names, to be copied
     for name in ("count", "shape", "duration (s)", "missing"):
         table.add_column(name, justify="right", no_wrap=True)
-    for block in recording["blocks"]:
-        missing = [channel["missing"] for channel in block["channels"]]
-        names = [channel["name"] for channel in block["channels"]]
-        own = names == [block["name"]] or all(n.split("/")[-1].isdigit() for n in names)
-        label = block["name"] if own else f"{block['name']}: {_shortened(names)}"
-        low, high = f"{min(missing):.1%}", f"{max(missing):.1%}"
-        table.add_row(
-            label,
-            str(len(missing)),
-            str(tuple(block["shape"])),
-            _number(block["duration_s"], 1),
-            low if low == high else f"{low} to {high}",
-        )
+    for blocks in zip(*(recording["blocks"] for recording in recordings), strict=True):
+        _add_block(table, blocks)
     return table
+
+
+def _add_block(table, blocks):
+    """Rows of one block of alike recordings: all channels, and each if few differ."""
+    names = [channel["name"] for channel in blocks[0]["channels"]]
+    shares = [
+        [block["channels"][index]["missing"] for block in blocks] for index in range(len(names))
+    ]
+    own = names == [blocks[0]["name"]] or all(n.split("/")[-1].isdigit() for n in names)
+    label = blocks[0]["name"] if own else f"{blocks[0]['name']}: {_shortened(names)}"
+    lengths = _range([block["shape"][0] for block in blocks], str)
+    durations = [block["duration_s"] for block in blocks]
+    every = [share for part in shares for share in part]
+    table.add_row(
+        label,
+        str(len(names)),
+        f"({lengths}, {', '.join(map(str, blocks[0]['shape'][1:]))})".replace(", )", ",)"),
+        "-" if None in durations else _range(durations, _number_1),
+        _range(every, _percent),
+    )
+    if 1 < len(names) <= FEW_CHANNELS and len({_percent(max(part)) for part in shares}) > 1:
+        for name, part in zip(names, shares, strict=True):
+            table.add_row(f"  {name}", "", "", "", _range(part, _percent))
+
+
+def _range(values, shown):
+    low, high = shown(min(values)), shown(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def _percent(share):
+    return f"{share:.1%}"
+
+
+def _number_1(value):
+    return f"{value:.1f}"
 
 
 def _shortened(names):

@@ -20,6 +20,8 @@ SCORED_OF_CHANCE = 0.1
 SCORED_SHARE = 0.9
 # Spikes of a calcium trace reach about 10 robust deviations; 20 is an artefact or a wrong unit.
 OUTLIER_DEVIATIONS = 20
+# What is beyond more often is how the channel is distributed: still most of the time, say.
+OUTLIER_SHARE = 0.05
 # The median absolute deviation of a normal distribution is its standard deviation over this.
 MAD_TO_STD = 1.4826
 # Cameras and microscopes keep time to some per cent; half an interval is a lost or late sample.
@@ -33,7 +35,10 @@ RATE_WITHIN = 0.01
 # know of the held-out end from the beginning.
 DRIFT_DEVIATIONS = 1.0
 # Slow signals wander by chance, by so many standard errors of a mean that are hardly ever reached.
-DRIFT_ERRORS = 4.0
+DRIFT_ERRORS = 5.0
+FEW_INDEPENDENT = 20
+# A shorter window is no remedy: it shows hardly any dynamics.
+SHORTEST_WINDOW = 8
 # Fewer samples in a fifth say nothing about it.
 DRIFT_LEAST = 20
 LISTED = 4
@@ -114,7 +119,7 @@ def infinite_values(infinite, channels):
         count > 0,
         channels,
         lambda which: (
-            f"{which} infinite in {count.sum()} samples. Replace them by NaN, which means "
+            f"{which} infinite in {_samples(count.sum())}. Replace them by NaN, which means "
             "missing, or leave the channels out."
         ),
     )
@@ -148,7 +153,7 @@ def constant_channels(series, channels):
 
 def already_z_scored(series, channels):
     """Nearly all of several channels `(C, T)` with mean 0 and standard deviation 1."""
-    varied = ~_constant(series) & ~np.isnan(series).all(axis=1)
+    varied = ~_constant(series) & ((~np.isnan(series)).sum(axis=1) > 1)
     if varied.sum() < 2:
         return None
     observed = ~np.isnan(series[varied])
@@ -177,8 +182,8 @@ def outliers(series, channels):
     scale = MAD_TO_STD * _medians(distance)
     limit = np.where(scale > 0, OUTLIER_DEVIATIONS * scale, np.inf)
     beyond = (distance > limit[:, None]).sum(axis=1)
+    some = (beyond > 0) & (beyond <= OUTLIER_SHARE * (~np.isnan(series)).sum(axis=1))
     furthest = np.zeros(len(series))
-    some = beyond > 0
     furthest[some] = np.nanmax(distance[some], axis=1) / scale[some]
     return _about(
         "outliers",
@@ -186,8 +191,8 @@ def outliers(series, channels):
         channels,
         lambda which: (
             f"{which} beyond {OUTLIER_DEVIATIONS} robust standard deviations from the median in "
-            f"{beyond.sum()} samples (up to {furthest.max():.3g}). If they are artefacts, replace "
-            "them by NaN; if not, train with --reconstruction-loss huber."
+            f"{_samples(beyond[some].sum())} (up to {furthest.max():.3g}). If they are artefacts, "
+            "replace them by NaN; if not, train with --reconstruction-loss huber."
         ),
     )
 
@@ -204,9 +209,9 @@ def slow_drift(series, channels):
     first, last = fifths[0][enough], fifths[-1][enough]
     shift = np.abs(np.nanmean(last, axis=1) - np.nanmean(first, axis=1))
     inside = np.sqrt((np.nanvar(first, axis=1) + np.nanvar(last, axis=1)) / 2)
-    drifts = shift > np.maximum(
-        DRIFT_DEVIATIONS * inside, DRIFT_ERRORS * np.sqrt(2) * _error_of_mean(series[enough])
-    )
+    drifts = shift > DRIFT_DEVIATIONS * inside
+    error = _error_of_mean(series[np.flatnonzero(enough)[drifts]])
+    drifts[drifts] = shift[drifts] > DRIFT_ERRORS * np.sqrt(2) * error
     chosen = np.zeros(len(channels), dtype=bool)
     chosen[np.flatnonzero(enough)[drifts]] = True
     return _about(
@@ -349,9 +354,26 @@ def too_short(samples, longest, seq_len, window_len=None, by_time=True):
         what = f"{samples} samples are fewer than the {least} that train, validation and test in"
         what += f" windows of {seq_len} need, with gaps of one window"
     shorter = min(longest, samples // 5)
-    remedy = f"Pass --seq-len {shorter} or less, or " if shorter > 1 and not window_len else ""
-    rest = "split by recording (--by recording) and fill up (--short pad)."
-    return Finding("too-short", f"{what}. {remedy or 'Else '}{rest}")
+    if window_len:
+        remedy = "Pass --gap 0, or split by recording (--by recording)."
+    elif shorter >= SHORTEST_WINDOW:
+        remedy = f"Pass --seq-len {shorter} or less, or split by recording (--by recording)."
+    else:
+        remedy = "Split by recording (--by recording) and fill up what is short (--short pad)."
+    return Finding("too-short", f"{what}. {remedy}")
+
+
+def sorted_labels(name, labels):
+    """Labels of windows, an array, that stand in ascending or descending order."""
+    changes = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+    distinct = len(changes) + 1
+    if not 1 < distinct <= len(labels) / 2 or len(np.unique(labels)) != distinct:
+        return None
+    return Finding(
+        "sorted-labels",
+        f"The windows are sorted by '{name}', {distinct} values in turn. Split by time, the "
+        "windows for test have other values than those for training: store them in random order.",
+    )
 
 
 def _about(code, chosen, channels, sentence):
@@ -364,6 +386,10 @@ def _about(code, chosen, channels, sentence):
     else:
         which = f"{len(chosen)} of {len(channels)} channels ({_listed(channels, chosen)}) are"
     return Finding(code, sentence(which), tuple(channels[i] for i in chosen))
+
+
+def _samples(count):
+    return "1 sample" if count == 1 else f"{count} samples"
 
 
 def _listed(channels, chosen):
@@ -407,22 +433,21 @@ def _neighbour_correlation(values, axis):
 
 
 def _error_of_mean(series):
-    """Standard error of the mean of a fifth of each row of `(C, T)`, around its linear trend.
+    """Standard error of the mean of a fifth of each row of `(C, T)`, around its slow trend.
 
     Neighbouring samples are alike, so that it is that of as many samples as are independent: `T`
-    over the sum of the autocorrelation up to where it first falls to zero.
+    over the sum of the autocorrelation up to where it first falls to zero. Where that leaves few,
+    the error is itself uncertain, and is taken to be larger.
     """
-    time = np.linspace(-1, 1, series.shape[1])
     observed = ~np.isnan(series)
-    count = observed.sum(axis=1, keepdims=True)
-    time = time - (time * observed).sum(axis=1, keepdims=True) / count
-    rest = series - np.nanmean(series, axis=1, keepdims=True)
-    slope = np.nansum(rest * time, axis=1) / (time**2 * observed).sum(axis=1)
-    rest = np.where(observed, rest - slope[:, None] * time, 0)
+    count = observed.sum(axis=1)
+    rest = np.where(observed, series - np.nanmean(series, axis=1, keepdims=True), 0)
+    trends, _ = np.linalg.qr(np.vander(np.linspace(-1, 1, series.shape[1]), 3))
+    rest = np.where(observed, rest - rest @ trends @ trends.T, 0)
     spectrum = np.fft.rfft(rest, 2 * series.shape[1], axis=1)
     products = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, : series.shape[1]]
-    power = np.maximum(products[:, :1], np.finfo("float64").tiny)
+    power = np.maximum(products[:, 0], np.finfo("float64").tiny)
     positive = np.logical_and.accumulate(products > 0, axis=1)
-    alike = 2 * (products * positive / power).sum(axis=1) - 1
-    variance = (rest**2).sum(axis=1) / count[:, 0]
-    return np.sqrt(variance * np.maximum(alike, 1) / (count[:, 0] / 5))
+    alike = np.maximum(2 * (products * positive).sum(axis=1) / power - 1, 1)
+    independent = count / alike
+    return np.sqrt(power / count * 5 / independent) * (1 + FEW_INDEPENDENT / independent)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import h5py
 
+from ceneurovae.import_data import reading_of
 from ceneurovae.readers import read_alike
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.short import fill_short
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
 
@@ -13,9 +15,10 @@ from ceneurovae.windows import all_windows
 def encode_file(run, paths, out, stride=1, batch_size=256, overwrite=False, memory_gb=None):
     """Encodes recordings with the model of a run.
 
-    Writes one group per recording, named as it is, with `mu` and `logvar` `(n, Z)`, `start` and
-    `stop` `(n,)`, the samples of each window (`stop` is one past the last), and the attributes
-    `path` and, where it is known, `sampling_rate` in Hz.
+    Where the model was trained on recordings that were filled up to the length of a window, so are
+    those that are encoded. Writes one group per recording, named as it is, with `mu` and `logvar`
+    `(n, Z)`, `start` and `stop` `(n,)`, the samples of each window (`stop` is one past the last),
+    and the attributes `path` and, where it is known, `sampling_rate` in Hz.
 
     Args:
         run: Run folder.
@@ -39,7 +42,9 @@ def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None):
     if Path(out).exists() and not overwrite:
         raise FileExistsError(f"'{out}' exists. Choose another file or pass --overwrite.")
     manifest = RunFolder(run).manifest
-    recordings = read_alike(paths, manifest["channels"], manifest["reading"], memory_gb)
+    recordings = read_alike(paths, manifest["channels"], reading_of(manifest), memory_gb)
+    if any(recording.get("filled_up") for recording in manifest["recordings"]):
+        recordings = [fill_short(recording, manifest["seq_len"]) for recording in recordings]
     return all_windows(recordings, manifest["seq_len"], stride)
 
 

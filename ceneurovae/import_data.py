@@ -108,9 +108,9 @@ def reread_splits(manifest):
     paths = list(dict.fromkeys(recording["path"] for recording in wanted.values()))
     if None in paths:
         raise ValueError("The run was trained on arrays in memory, which cannot be read again.")
-    found = {r.name: r for r in read_alike(paths, manifest["channels"], manifest["reading"])}
+    found = {r.name: r for r in read_alike(paths, manifest["channels"], reading_of(manifest))}
     for name, recording in wanted.items():
-        if name in found and recording["filled_up"]:
+        if name in found and recording.get("filled_up"):
             found[name] = fill_short(found[name], manifest["seq_len"])
         samples = len(found[name].values) if name in found else 0
         if samples != recording["samples"]:
@@ -119,6 +119,11 @@ def reread_splits(manifest):
                 f"{recording['samples']} when the model was trained. Restore the file."
             )
     return Splits.from_manifest(manifest, [found[name] for name in wanted])
+
+
+def reading_of(manifest):
+    """How the recordings of a manifest were read; the manifests of version 0.1.0 do not say."""
+    return manifest.get("reading", {"align": "error", "resample_hz": None})
 
 
 def _check_channels(recordings):

@@ -83,7 +83,7 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(windows) // batch_size)))
     dataset = dataset.prefetch(min(PREFETCHED_BATCHES, PREFETCHED_BYTES // batch_bytes + 1))
     dataset = dataset.with_options(_one_thread())
-    dataset.source, dataset.epoch = windows, epoch
+    dataset.source, dataset.epoch, dataset.batch_size = windows, epoch, batch_size
     return dataset
 
 
@@ -110,7 +110,10 @@ def rebatched(dataset, batch_size):
     def size(batch):
         return tf.nest.flatten(batch)[0].shape[0]
 
-    if all(size(batch) == batch_size for batch in dataset.take(1)):
+    known = getattr(dataset, "batch_size", None)
+    if known is None:
+        known = next((size(batch) for batch in dataset.take(1)), batch_size)
+    if known == batch_size:
         return dataset
     batches = -(-sum(map(size, dataset)) // batch_size)
     dataset = dataset.rebatch(batch_size)

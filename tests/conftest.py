@@ -31,6 +31,12 @@ def real_worms():
 
 
 @pytest.fixture(scope="session")
+def real_data(real_worms):
+    """The folder with a folder of real recordings for each layout, where there is one."""
+    return real_worms[0].parent.parent
+
+
+@pytest.fixture(scope="session")
 def simulated_worms(tmp_path_factory):
     """Two short simulated recordings in one file."""
     from ceneurovae.simulation import simulate_worms

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ceneurovae import VAEConfig, cli, import_h5, train
+from ceneurovae.readers import ReadOptions, read_recordings
 
 RUN = [sys.executable, "-m", "ceneurovae"]
 
@@ -256,7 +257,7 @@ def test_config_file_sets_options_and_the_command_line_overrides(
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("bad.json", '{"latents": 3}', "sets latents; known are backbone"),
+        ("bad.json", '{"latents": 3}', "sets latents; known are align"),
         ("bad.json", "{", "is neither TOML nor JSON"),
         ("bad.toml", "= 3", "is neither TOML nor JSON"),
         ("bad.json", "[3]", "holds a list, expected names and values"),
@@ -275,12 +276,12 @@ def test_options_are_those_of_the_library_with_the_same_defaults():
     fields = {f.name: f.default for f in dataclasses.fields(VAEConfig)}
     library = {
         name: parameter.default
-        for function in (import_h5, train)
+        for function in (import_h5, train, read_recordings, ReadOptions)
         for name, parameter in inspect.signature(function).parameters.items()
     }
     # Not for the command line: data as objects, callbacks, what the command line decides itself.
     own = {"paths", "shuffle", "masks", "model", "train_ds", "valid_ds", "run_dir"}
-    own |= {"callbacks", "verbose"}
+    own |= {"callbacks", "verbose", "reading", "options"}
     for name, default in {**library, **fields}.items():
         if name in own:
             continue

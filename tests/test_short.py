@@ -1,9 +1,12 @@
 """Recordings shorter than a window are an error, left out, or filled up."""
 
+import h5py
 import numpy as np
 import pytest
 
-from ceneurovae import split_datasets
+from ceneurovae import NeuroBehaviorVAE, VAEConfig, import_h5, split_datasets, train
+from ceneurovae.encoding import encode_file
+from ceneurovae.import_data import reload_splits
 from ceneurovae.recording import Recording
 
 
@@ -55,9 +58,6 @@ def test_pad_fills_every_short_stretch():
 
 
 def test_series_of_unequal_length_train_with_pad(tmp_path):
-    from ceneurovae import NeuroBehaviorVAE, VAEConfig, import_h5, train
-    from ceneurovae.import_data import reload_splits
-
     rng = np.random.default_rng(0)
     lines = [
         ":".join(",".join(map(str, rng.normal(size=n).round(3))) for _ in range(3)) + f":{n % 2}"
@@ -67,7 +67,12 @@ def test_series_of_unequal_length_train_with_pad(tmp_path):
     path.write_text("\n".join(["@classLabel true 0 1", "@data", *lines]) + "\n")
     data, valid = import_h5(path, seq_len=12, by="recording", short="pad", batch_size=8)
     model = NeuroBehaviorVAE(VAEConfig(seq_len=12, latent_dim=2, hidden_dim=8))
-    history = train(model, data, valid, epochs=2, batch_size=8, verbose=0)
+    run = {"run_dir": tmp_path / "run", "epochs": 2, "batch_size": 8, "verbose": 0}
+    history = train(model, data, valid, **run)
     assert np.isfinite(history.history["loss"]).all()
     again = reload_splits(data.splits.manifest())
     np.testing.assert_array_equal(again.valid.gather(), valid.source.gather())
+    encode_file(tmp_path / "run", path, tmp_path / "latents.h5")
+    with h5py.File(tmp_path / "latents.h5") as file:
+        assert len(file["series"]) == 40
+        assert file["series/01/mu"].shape == (1, 2)

@@ -297,3 +297,58 @@ def test_a_folder_without_a_run(tmp_path):
         _ = RunFolder(tmp_path).config
     with pytest.raises(FileExistsError, match="is a file, expected a folder"):
         RunFolder.create(tmp_path / "config.json", VAEConfig(), {}, None)
+
+
+class Numbers(keras.callbacks.Callback):
+    """What the data takes for the next epoch, at the end of each."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data, self.seen = data, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append((epoch, self.data.epoch.number))
+
+
+@pytest.mark.parametrize("memory_gb", [None, 0])
+def test_data_is_shuffled_for_the_epoch_of_training(simulated_worms, memory_gb):
+    data, valid = import_h5(simulated_worms, seq_len=12, stride=4, memory_gb=memory_gb)
+    numbers = Numbers(data)
+    model = NeuroBehaviorVAE(tiny_config(channels=len(data.source.channels)))
+    next(iter(data))  # a look at the data must not move its order
+    train(model, data, valid, epochs=3, verbose=0, callbacks=[numbers])
+    # Each epoch was one pass, begun after the number was set to that of the epoch.
+    assert numbers.seen == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_streaming_and_memory_train_alike(simulated_worms):
+    history = {}
+    for memory_gb in (None, 0):
+        data, valid = import_h5(simulated_worms, seq_len=12, memory_gb=memory_gb, shuffle=False)
+        keras.utils.set_random_seed(0)
+        model = NeuroBehaviorVAE(tiny_config(channels=len(data.source.channels)))
+        history[memory_gb] = train(model, data, valid, epochs=2, seed=0, verbose=0).history
+    for name, values in history[None].items():
+        np.testing.assert_allclose(history[0][name], values, rtol=1e-5)
+
+
+def test_trouble_with_a_streamed_file_is_said_as_it_is(tmp_path):
+    values = np.random.default_rng(0).normal(size=(400, 2)).astype("float32")
+    path = tmp_path / "data.h5"
+
+    def write():
+        with h5py.File(path, "w") as file:
+            file["data"] = values
+
+    write()
+    data, valid = import_h5(path, seq_len=12, memory_gb=0)
+    model = NeuroBehaviorVAE(tiny_config(channels=2))
+    model.adapt(data)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        train(model, data, valid, epochs=1, verbose=0)
+    values[100, 1] = np.inf
+    write()
+    data, valid = import_h5(path, seq_len=12, memory_gb=0)
+    with pytest.raises(ValueError, match="channel 'data/1' is infinite in 1 samples, the first at"):
+        train(NeuroBehaviorVAE(tiny_config(channels=2)), data, valid, epochs=1, verbose=0)

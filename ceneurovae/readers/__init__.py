@@ -2,6 +2,7 @@
 
 import dataclasses
 import glob
+import itertools
 import warnings
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _read(paths, channels, align, resample_hz, memory_gb, options):
     budget = memory_budget(memory_gb)
     recordings, named = _on_disk(expand_paths(paths), channels, align, options)
     if sum(4 * np.prod(r.values.shape, dtype="float64") for r in recordings) <= budget:
-        recordings = _without_empty([_loaded(r) for r in recordings], named)
+        recordings = _without_empty(_loaded(recordings), named)
     if resample_hz is None:
         _check_rates(recordings)
     else:
@@ -141,8 +142,17 @@ def _described(path, source, columns, options):
     )
 
 
-def _loaded(recording):
-    return dataclasses.replace(recording, values=recording.values[:])
+def _loaded(recordings):
+    """The recordings with their values in memory; each file is opened once."""
+    loaded = []
+    for path, group in itertools.groupby(recordings, key=lambda r: r.values.path):
+        group = list(group)
+        with open_sources(path, group[0].values.options) as (_, sources):
+            named = {source.name: source for source in sources}
+            for recording in group:
+                values = recording.values.select(named)[:]
+                loaded.append(dataclasses.replace(recording, values=values))
+    return loaded
 
 
 def _without_empty(recordings, named):

@@ -1,12 +1,11 @@
 """A file whose datasets are one recording `(T, C)`, or windows `(N, T, C)`, at any path.
 
 Beside the values the root may hold, as datasets or attributes, `sampling_rate` in Hz,
-`channel_names`, `timestamps` in seconds, `mask`, 0 where a value is missing, and `labels` of the
-windows or of the recording. Where there is one dataset of two or three axes, it is what is read
-by default; several are channels that were recorded together, and are chosen by name.
+`channel_names`, `timestamps` in seconds, which give the rate where it is not said, `mask`, 0 where
+a value is missing, and `labels` of the windows or of the recording. Where there is one dataset of
+two or three axes, it is what is read by default; several are channels that were recorded together,
+and are chosen by name.
 """
-
-import numpy as np
 
 from ceneurovae.readers.hdf5 import datasets
 from ceneurovae.readers.source import (
@@ -16,7 +15,9 @@ from ceneurovae.readers.source import (
     find_channel_names,
     find_labels,
     find_rate,
+    find_timestamps,
     is_numeric,
+    rate_of,
 )
 from ceneurovae.readers.table import masked, transposed
 
@@ -42,7 +43,7 @@ def sources(file, stem, options):
         Source(
             stem,
             blocks,
-            rate_hz=find_rate(file),
+            rate_hz=find_rate(file) or rate_of(find_timestamps(file)),
             default=tuple(chosen) if len(chosen) == 1 else None,
             labels=find_labels(file, counts.pop() if len(counts) == 1 else None),
             timestamps=find_timestamps(file),
@@ -71,12 +72,6 @@ def prepared(found, group, options):
             table = masked(table, mask)
         tables[name] = table
     return tables
-
-
-def find_timestamps(group):
-    """The dataset `timestamps` `(T,)` of a group, or `None`."""
-    item = group.get("timestamps")
-    return item if is_numeric(item) and item.ndim == 1 and np.prod(item.shape) > 1 else None
 
 
 def _holders(file, name):

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 
-from ceneurovae.readers.hdf5 import text
-from ceneurovae.readers.source import MOST_CHANNELS, Block, Source
+from ceneurovae.readers.hdf5 import dtype_of, text
+from ceneurovae.readers.source import MOST_CHANNELS, Block, Source, is_numeric
 from ceneurovae.readers.table import Table
 
 NAME = "deeplabcut"
@@ -101,7 +101,8 @@ def _part(part, places, rows, length, min_likelihood):
 
     def read(start, stop):
         values = np.asarray(rows(start, stop))
-        points = values[:, columns].astype("float32")
+        with np.errstate(over="ignore"):
+            points = values[:, columns].astype("float32")
         if likelihood is not None:
             points[~(values[:, likelihood] >= min_likelihood)] = np.nan
         return points
@@ -122,14 +123,15 @@ def _stored_table(file):
 def _appendable(group):
     """As written with `format="table"`: one compound dataset, its columns named in a pickle."""
     table = group.get("table")
-    if not isinstance(table, h5py.Dataset) or table.ndim != 1 or not table.dtype.names:
+    if not isinstance(table, h5py.Dataset) or table.ndim != 1:
         return None
-    field = "values_block_0"
+    field, dtype = "values_block_0", dtype_of(table)
     packed = table.attrs.get(f"{field}_kind")
-    if field not in table.dtype.names or not isinstance(packed, bytes):
+    if field not in (dtype.names or ()) or not isinstance(packed, bytes):
         return None
     columns = _unpickled(packed)
-    if table.dtype[field].shape != (len(columns),) or not len(table):
+    stored = dtype[field]
+    if stored.shape != (len(columns),) or stored.base.kind not in "fiu" or not len(table):
         return None
     return columns, lambda start, stop: table[start:stop][field], len(table)
 
@@ -137,18 +139,25 @@ def _appendable(group):
 def _fixed(group):
     """As written with `format="fixed"`: a matrix, and the levels of its columns."""
     values, depth = group.get("block0_values"), group.attrs.get("axis0_nlevels")
-    if not isinstance(values, h5py.Dataset) or values.ndim != 2 or depth not in LEVELS:
+    if not is_numeric(values) or values.ndim != 2 or not isinstance(depth, np.integer):
         return None
-    if values.size == 0 or values.shape[1] > MOST_CHANNELS:
-        return None
-    levels = [
-        np.array(text(group[f"block0_items_level{i}"][()]))[group[f"block0_items_label{i}"][()]]
-        for i in range(depth)
-    ]
-    columns = list(zip(*levels, strict=True))
-    if len(columns) != values.shape[1]:
+    levels = [_level(group, i) for i in range(depth)] if depth in LEVELS else []
+    columns = list(zip(*levels, strict=False))
+    if {len(level) for level in levels} != {values.shape[1]}:
         return None
     return columns, lambda start, stop: values[start:stop], len(values)
+
+
+def _level(group, i):
+    """One level of the names of the columns: as many as there are columns; none if damaged."""
+    names, places = group.get(f"block0_items_level{i}"), group.get(f"block0_items_label{i}")
+    for item in (names, places):
+        if not isinstance(item, h5py.Dataset) or item.ndim != 1 or item.size > MOST_CHANNELS:
+            return []
+    if dtype_of(places).kind not in "iu":
+        return []
+    names, places = text(names[()]), places[()].tolist()
+    return [names[place] for place in places] if set(places) <= set(range(len(names))) else []
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -16,6 +16,7 @@ NAME = "flavell"
 TIMESTAMPS = "timing/timestamp_confocal"
 # What `neural` means: the first of these that a file has.
 TRACES = ("trace_array_original", "traces_array_F_F20", "trace_array")
+SPLITS = "idx_splits"
 SCORED = "gcamp/trace_array"
 CAUTION = (
     "gcamp/trace_array was z-scored over the whole recording: its scale knows the test data, a "
@@ -25,7 +26,9 @@ CAUTION = (
 
 def matches(file):
     """Whether the file has traces and the times at which they were taken."""
-    return isinstance(file.get("gcamp"), h5py.Group) and is_numeric(file.get(TIMESTAMPS))
+    timestamps = file.get(TIMESTAMPS)
+    known = is_numeric(timestamps) and timestamps.ndim == 1
+    return known and isinstance(file.get("gcamp"), h5py.Group)
 
 
 def sources(file, stem, options):
@@ -41,7 +44,7 @@ def sources(file, stem, options):
         for group in ("gcamp", "behavior")
         if isinstance(file.get(group), h5py.Group)
         for name, dataset in datasets(file[group]).items()
-        if is_numeric(dataset) and dataset.ndim in (1, 2)
+        if is_numeric(dataset) and dataset.ndim in (1, 2) and name != SPLITS
     }
     frames = _frames(found, len(timestamps), stem)
     blocks = [
@@ -106,7 +109,7 @@ def _breaks(file, stem, frames):
     first and last frame, counted from 1. One stretch per frame, as in some files, says nothing and
     counts as no interruption.
     """
-    splits = file["gcamp"].get("idx_splits")
+    splits = file["gcamp"].get(SPLITS)
     if not is_numeric(splits):
         return ()
     splits = np.asarray(splits[()])

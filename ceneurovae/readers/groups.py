@@ -7,7 +7,7 @@ at the root, `channel_names` at the dataset, or at the group if it holds one tab
 
 import h5py
 
-from ceneurovae.readers.arrays import find_timestamps, prepared, usable
+from ceneurovae.readers.arrays import prepared, usable
 from ceneurovae.readers.hdf5 import datasets
 from ceneurovae.readers.source import (
     Block,
@@ -15,7 +15,9 @@ from ceneurovae.readers.source import (
     find_channel_names,
     find_labels,
     find_rate,
+    find_timestamps,
     is_numeric,
+    rate_of,
 )
 
 NAME = "groups"
@@ -59,7 +61,7 @@ def _source(file, name, group, options):
     return Source(
         name,
         tuple(blocks),
-        rate_hz=find_rate(group) or find_rate(file),
+        rate_hz=find_rate(group) or find_rate(file) or rate_of(find_timestamps(group)),
         default=tuple(block.name for block in blocks),
         labels=find_labels(file) | find_labels(group, labelled),
         timestamps=find_timestamps(group),

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from ceneurovae.readers.memory import check_claim
 
@@ -78,7 +79,7 @@ def walk(file):
                 f"'{file.filename}' nests groups more than {DEEPEST} deep: it is damaged."
             )
         for key in group:
-            name = prefix + key
+            name = prefix + text(key)  # bytes where it is no UTF-8, which `get` refuses
             link = group.get(key, getlink=True)
             item = group.get(key) if isinstance(link, h5py.HardLink) else None
             if item is not None:
@@ -105,6 +106,14 @@ def datasets(group, deep=False):
     else:
         items = ((name, group.get(name)) for name in group)
     return dict(sorted((n, i) for n, i in items if isinstance(i, h5py.Dataset)))
+
+
+def dtype_of(dataset):
+    """The type of a dataset's values; that of objects where NumPy has none, as for bit fields."""
+    try:
+        return dataset.dtype
+    except (TypeError, ValueError):
+        return np.dtype(object)
 
 
 def text(value):

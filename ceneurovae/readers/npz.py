@@ -33,17 +33,22 @@ def as_hdf5(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 size = sum(member.file_size for member in archive.infolist())
-            if size > LARGEST:
-                raise ValueError(
-                    f"'{path}' unpacks to {size / 1e9:.1f} GB, more than the {LARGEST / 1e9:.1f} "
-                    "that an NPZ archive may. Store it as HDF5 or NPY, which can be streamed."
-                )
-            with np.load(path, allow_pickle=False) as arrays:
-                for name, array in arrays.items():
-                    if array.dtype.kind == "U":
-                        array = np.char.encode(array, "utf-8")
-                    if array.dtype.kind in "fiubS":
-                        file[name] = array
-        except (zipfile.BadZipFile, zipfile.zlib.error, EOFError, SyntaxError, TypeError) as error:
+            if size <= LARGEST:
+                _unpack(path, file)
+        except Exception as error:  # damaged headers raise whatever they happen to mean
             raise ValueError(f"'{path}' is damaged, it cannot be unpacked: {error}.") from error
+        if size > LARGEST:
+            raise ValueError(
+                f"'{path}' unpacks to {size / 1e9:.1f} GB, more than the {LARGEST / 1e9:.1f} "
+                "that an NPZ archive may. Store it as HDF5 or NPY, which can be streamed."
+            )
         yield file
+
+
+def _unpack(path, file):
+    with np.load(path, allow_pickle=False) as arrays:
+        for name, array in arrays.items():
+            if array.dtype.kind == "U":
+                array = np.char.encode(array, "utf-8")
+            if array.dtype.kind in "fiubS":
+                file[name] = array

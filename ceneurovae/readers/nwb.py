@@ -11,7 +11,8 @@ import warnings
 import h5py
 import numpy as np
 
-from ceneurovae.readers.source import Block, Source
+from ceneurovae.readers.hdf5 import walk
+from ceneurovae.readers.source import Block, Source, rate_of
 from ceneurovae.readers.table import Table
 
 NAME = "nwb"
@@ -58,6 +59,7 @@ def _loaded(file):
         raise ImportError(
             f"'{file.filename}' is an NWB file, which needs pynwb: pip install 'ceneurovae[nwb]'."
         ) from error
+    _refuse_shared_groups(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of extensions and old versions, not of the data
@@ -65,6 +67,17 @@ def _loaded(file):
     except Exception as error:  # pynwb raises whatever a schema that is not met leads to
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"pynwb cannot read '{file.filename}': {reason}.") from error
+
+
+def _refuse_shared_groups(file):
+    """Raises a `ValueError` if a group is in several places; pynwb would go round and round."""
+    for name, link, item in walk(file):
+        met_before = isinstance(link, h5py.HardLink) and item is None
+        if met_before and isinstance(file.get(name), h5py.Group):
+            raise ValueError(
+                f"'{file.filename}' has the group '{name}' in several places, which an NWB file "
+                "never has: it is damaged."
+            )
 
 
 def _series(nwbfile):
@@ -93,8 +106,7 @@ def _block(path, series, options):
     timestamps = series.timestamps
     rate = series.rate
     if timestamps is not None and len(timestamps) > 1:
-        interval = float(np.median(np.diff(timestamps[:10_000])))
-        rate = 1 / interval if interval > 0 else None
+        rate = rate_of(timestamps)
     table = _physical(data, series)
     confidence = getattr(series, "confidence", None)
     if confidence is not None and len(confidence) == len(data):

@@ -1,5 +1,7 @@
 """A file whose root holds one dataset `(T, C)` per recording, of different lengths."""
 
+import h5py
+
 from ceneurovae.readers.arrays import prepared, usable
 from ceneurovae.readers.hdf5 import datasets
 from ceneurovae.readers.source import Block, Source, find_channel_names, find_rate, is_numeric
@@ -37,4 +39,4 @@ def sources(file, stem, options):
 
 
 def _known(file):
-    return {name for name in file if hasattr(file.get(name), "dtype")}
+    return {name for name in file if isinstance(file.get(name), h5py.Dataset | h5py.Datatype)}

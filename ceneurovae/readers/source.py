@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 import h5py
 import numpy as np
 
-from ceneurovae.readers.hdf5 import text
+from ceneurovae.readers.hdf5 import datasets, dtype_of, text
 from ceneurovae.readers.table import rows_per_chunk
 from ceneurovae.recording import check_finite
 
@@ -15,6 +15,7 @@ RATE_NAMES = ("sampling_rate", "frame_rate", "frameRate")
 RESERVED_NAMES = ("mask", "labels", "latents", "timestamps", "channel_names", *RATE_NAMES)
 MOST_CHANNELS = 100_000
 BYTES_AT_ONCE = 1 << 24
+TIMES_AT_ONCE = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +280,7 @@ def is_numeric(item):
     """Whether `item` is a dataset of real numbers with at least one value and a sane width."""
     return (
         isinstance(item, h5py.Dataset)
-        and item.dtype.kind in "fiub"
+        and dtype_of(item).kind in "fiub"
         and bool(item.size)
         and (item.ndim < 2 or item.shape[-1] <= MOST_CHANNELS)
     )
@@ -305,6 +306,20 @@ def find_rate(group):
                 )
             return float(value[0])
     return None
+
+
+def find_timestamps(group):
+    """The dataset `timestamps` `(T,)` of a group, in seconds, or `None`."""
+    item = group.get("timestamps")
+    return item if is_numeric(item) and item.ndim == 1 and item.size > 1 else None
+
+
+def rate_of(timestamps):
+    """One over the median interval of timestamps in seconds, `None` where that is no rate."""
+    if timestamps is None:
+        return None
+    interval = float(np.median(np.diff(np.asarray(timestamps[:TIMES_AT_ONCE], dtype="float64"))))
+    return 1 / interval if 0 < interval < np.inf else None
 
 
 def find_channel_names(*holders):
@@ -333,13 +348,13 @@ def find_labels(group, stretches=None):
         for name, value in group.attrs.items()
         if np.ndim(value) == 0 and isinstance(value, (str, bytes, int, np.integer))
     }
-    for name in group:
-        item = group.get(name)
-        if not isinstance(item, h5py.Dataset) or name in ("mask", "channel_names", *RATE_NAMES):
+    for name, item in datasets(group).items():
+        if name in ("mask", "channel_names", *RATE_NAMES):
             continue
-        textual = h5py.check_string_dtype(item.dtype) is not None
-        if item.shape == () and (textual or item.dtype.kind in "iu"):
+        dtype = dtype_of(item)
+        textual = h5py.check_string_dtype(dtype) is not None
+        if item.shape == () and (textual or dtype.kind in "iu"):
             labels[name] = text(item[()])
-        elif stretches and item.shape == (stretches,) and (textual or item.dtype.kind in "iuf"):
+        elif stretches and item.shape == (stretches,) and (textual or dtype.kind in "iuf"):
             labels[name] = np.array(text(item[()]))
     return {name: value for name, value in labels.items() if name not in RATE_NAMES}

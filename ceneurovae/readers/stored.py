@@ -43,11 +43,20 @@ class StoredValues:
             ValueError: if the file no longer holds them.
         """
         with open_sources(self.path, self.options) as (_, sources):
-            source = next((source for source in sources if source.name == self.name), None)
-            selection = source and source.select(self.channels)
-            if selection is None or selection.shape != self.shape:
-                raise ValueError(f"'{self.path}' has changed since it was opened first.")
-            yield selection
+            yield self.select({source.name: source for source in sources})
+
+    def select(self, sources):
+        """The values among the `Source`s, by name, of its file, open now.
+
+        Raises:
+            ValueError: if they are not there.
+        """
+        selection = None
+        if self.name in sources:
+            selection = sources[self.name].select(self.channels)
+        if selection is None or selection.shape != self.shape:
+            raise ValueError(f"'{self.path}' has changed since it was opened first.")
+        return selection
 
     def __getitem__(self, rows):
         with self.opened() as values:

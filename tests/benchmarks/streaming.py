@@ -31,7 +31,7 @@ SHAPES = {"windows": (200_000, 100, 3), "recording": (2_000_000, 100)}
 
 
 def write(folder, kind, compression=None):
-    """A file with random numbers, `(N, T, C)` or `(T, C)`; the first channel is the row's number."""
+    """A file with random numbers; the first channel is the number of the row."""
     shape = SHAPES[kind]
     path = folder / f"{kind}_{compression}.h5"
     rng = np.random.default_rng(0)

@@ -1,0 +1,256 @@
+"""A first `ceneurovae train` command for files that were inspected, tried on their shapes."""
+
+import glob
+import shlex
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ceneurovae.diagnosis import SHORTEST_WINDOW
+from ceneurovae.import_data import DEFAULT_SEQ_LEN
+from ceneurovae.readers.options import ReadOptions
+from ceneurovae.readers.stored import StoredValues
+from ceneurovae.recording import Recording, window_fields
+from ceneurovae.resample import HALF_LENGTH, LARGEST_FACTOR
+from ceneurovae.run_folder import is_run
+from ceneurovae.splits import split_datasets
+
+LATENT_DIM = 8
+# As `ceneurovae train` has them by default.
+FRACTIONS = {"valid_fraction": 0.12, "test_fraction": 0.2}
+# More windows than this in an epoch are near copies of each other: take every so many.
+MOST_WINDOWS = 50_000
+# Channels that are listed by name; of more, a pattern is given.
+MOST_LISTED = 24
+IN_MEMORY = 1_000_000
+
+
+def suggest_command(paths, inspected, seq_len=None):
+    """A command that trains on files as they are.
+
+    The channels are those of the layout, else `behavior`, `neural`, or the first table that all
+    recordings have; the windows are short enough for training, validation and test.
+
+    Args:
+        paths: Files, folders or patterns to give to the command.
+        inspected: What `inspect_file` says of each file that they stand for.
+        seq_len: Length of the windows, in samples; by default one that fits.
+
+    Returns:
+        A line for a shell, or `None` where no command can be vouched for, as where the axes of a
+        file seem swapped.
+    """
+    pairs = [(file, recording) for file in inspected for recording in file["recordings"]]
+    if not pairs or any(w["code"] == "transposed-axes" for _, r in pairs for w in r["warnings"]):
+        return None
+    if any(file["reading"] != inspected[0]["reading"] for file in inspected):
+        return None
+    for request, blocks in _choices(pairs):
+        arguments = _arguments(request, blocks, [r for _, r in pairs], seq_len)
+        if arguments is not None:
+            files = [f"./{path}" if str(path).startswith("-") else str(path) for path in paths]
+            arguments += _flags(inspected[0]["reading"])
+            arguments += ["--latent-dim", LATENT_DIM, "--out", _free_folder(paths)]
+            return shlex.join(map(str, ["ceneurovae", "train", *files, *arguments]))
+    return None
+
+
+def _choices(pairs):
+    """What `--channels` may be, best first, and the blocks of each recording that it means.
+
+    `None` stands for the default of the layout.
+    """
+    if all(recording["default"] is not None for _, recording in pairs):
+        yield None, [_blocks(recording, recording["default"]) for _, recording in pairs]
+        return
+    common = set.intersection(*(set(file["short_names"]) for file, _ in pairs))
+    for name in sorted(common, key=lambda name: (name != "behavior", name != "neural", name)):
+        yield name, [_blocks(recording, file["short_names"][name]) for file, recording in pairs]
+    cautioned = {w["block"] for _, r in pairs for w in r["warnings"] if w["code"] == "leakage"}
+    for block in sorted(pairs[0][1]["blocks"], key=lambda block: -len(block["shape"])):
+        found = [_blocks(recording, [block["name"]]) for _, recording in pairs]
+        if all(found) and block["name"] not in cautioned:
+            yield block["name"], found
+
+
+def _blocks(recording, names):
+    return [block for block in recording["blocks"] if block["name"] in names]
+
+
+def _arguments(request, blocks, recordings, seq_len):
+    """Arguments for channels, alignment, rate and splits, or `None` if a choice does not work."""
+    if any(len({(b["samples"], b["window_len"]) for b in own}) != 1 for own in blocks):
+        return None
+    rates = [_rate(own) for own in blocks]
+    if False in rates:
+        return None
+    bad = _unusable(blocks, recordings)
+    chosen = [{c["name"] for b in own for c in b["channels"]} - bad for own in blocks]
+    common = set.intersection(*chosen)
+    requests = _requests(request, blocks, bad, recordings)
+    if not all(chosen) or requests is None or any("," in name for name in requests):
+        return None
+    arguments = ["--channels", ",".join(requests)] if requests else []
+    if any(names != common for names in chosen):
+        arguments += ["--align", "intersection" if common else "union"]
+    known = [rate for rate in rates if rate]
+    resample_hz = None
+    if known and max(known) > 1.01 * min(known):
+        if len(known) < len(rates):
+            return None
+        resample_hz = f"{min(known):.6g}"
+        arguments += ["--resample-hz", resample_hz]
+    outlines = [
+        _outline(recording, own[0], rate, resample_hz)
+        for recording, own, rate in zip(recordings, blocks, rates, strict=True)
+    ]
+    splitting = _splitting(outlines, seq_len)
+    return None if splitting is None else arguments + splitting
+
+
+def _rate(blocks):
+    """The rate that blocks have in common, `None` if unknown, `False` if they differ."""
+    rates = [block["rate_hz"] for block in blocks if block["rate_hz"]]
+    if rates and max(rates) > 1.01 * min(rates):
+        return False
+    return rates[0] if rates else None
+
+
+def _unusable(blocks, recordings):
+    """Names of channels that are missing in all recordings, or infinite in one."""
+    channels = [c for own in blocks for block in own for c in block["channels"]]
+    seen = {c["name"] for c in channels if c["missing"] < 1}
+    infinite = {
+        channel
+        for recording in recordings
+        for warning in recording["warnings"]
+        if warning["code"] == "infinite"
+        for channel in warning["channels"]
+    }
+    return {c["name"] for c in channels} - (seen - infinite)
+
+
+def _requests(request, blocks, bad, recordings):
+    """Names for `--channels`; none where the default will do, `None` if no names say it."""
+    bad_here = bad & {c["name"] for own in blocks for block in own for c in block["channels"]}
+    if not bad_here:
+        return [] if request is None else [request]
+    names = {}
+    for own in blocks:
+        for block in own:
+            names.setdefault(block["name"], {}).update((c["name"], 0) for c in block["channels"])
+    infinite = any(w["code"] == "infinite" for r in recordings for w in r["warnings"])
+    is_short = request is not None and request not in names
+    if is_short and not infinite:
+        return [request]  # the reader leaves out what is missing throughout
+    found = []
+    for block, channels in names.items():
+        good = [channel for channel in channels if channel not in bad]
+        if len(good) == len(channels):
+            found.append(block)
+        elif len(good) <= MOST_LISTED or infinite:
+            found += good
+        else:
+            found.append(f"{glob.escape(block)}/*")
+    return found or None
+
+
+def _outline(recording, block, rate_hz, resample_hz):
+    """A recording without its values: as long, and interrupted at the same samples."""
+    ratio, reach = 1, 0
+    if resample_hz is not None:
+        ratio = Fraction(float(resample_hz) / rate_hz).limit_denominator(LARGEST_FACTOR)
+        reach = 0 if ratio == 1 else int(np.ceil(HALF_LENGTH * max(1, ratio)))
+    fields = {"labels": {label["name"]: label["first"] for label in recording["labels"]}}
+    if block["window_len"]:
+        steps = int(-(-block["window_len"] * ratio // 1))
+        samples = block["shape"][0] * steps
+        fields |= window_fields(block["shape"][0], steps)
+    else:
+        edges = np.diff([0, *recording["breaks"], block["samples"]])
+        lengths = [int(-(-int(length) * ratio // 1)) for length in edges]
+        samples = sum(lengths)
+        fields["breaks"] = np.cumsum(lengths)[:-1]
+    shape = (samples, 1)
+    small = samples <= IN_MEMORY
+    values = np.zeros(shape, "float32") if small else _unread(recording["name"], shape)
+    return Recording(recording["name"], values, ("any",), reach=reach, **fields)
+
+
+def _unread(name, shape):
+    return StoredValues(Path(), ReadOptions(), name, ("any",), shape)
+
+
+def _splitting(outlines, seq_len):
+    """Arguments of the first way to split that works, or `None`."""
+    for length, options in _ways(outlines, seq_len):
+        window = length or outlines[0].window_len
+        try:
+            splits = split_datasets(outlines, window, **options, **FRACTIONS)
+        except ValueError:
+            continue
+        found = [] if length is None else ["--seq-len", length]
+        for name, value in options.items():
+            found += [f"--{name}", value]
+        own = all(outline.window_len == window for outline in outlines)
+        if len(splits.train) > MOST_WINDOWS and not own:
+            stride = min(window, -(-len(splits.train) // MOST_WINDOWS))
+            found += ["--stride", stride]
+        return found
+    return None
+
+
+def _ways(outlines, seq_len):
+    """Lengths of windows, `None` for that of the file, and options, from best to last resort."""
+    if outlines[0].window_len and seq_len is None:
+        steps = {outline.window_len for outline in outlines}
+        own = None if len(steps) == 1 else min(steps)
+        yield own, {}
+        yield own, {"by": "recording"}
+        yield own, {"gap": 0}
+        yield max(1, min(steps) // 2), {"gap": 0}
+        yield max(1, min(steps) // 8), {}
+        return
+    shortest = min(len(outline.values) for outline in outlines)
+    stretches = sorted(int(np.diff(outline.stretches).max()) for outline in outlines)
+    # Half of the time for validation, so that it holds more than one window.
+    fitting = min(DEFAULT_SEQ_LEN, int(shortest * FRACTIONS["valid_fraction"] / 2), stretches[0])
+    usual = max(SHORTEST_WINDOW, min(DEFAULT_SEQ_LEN, stretches[len(stretches) // 2]))
+    lengths = (
+        [seq_len]
+        if seq_len
+        else [n for n in (fitting, shortest // 8, fitting // 2) if n >= SHORTEST_WINDOW]
+    )
+    for length in lengths:
+        yield length, {}
+    for length in [seq_len] if seq_len else [usual]:
+        if stretches[0] >= length:
+            yield length, {"by": "recording"}
+        yield length, {"by": "recording", "short": "pad"}
+    for length in dict.fromkeys((shortest // 8, shortest // 5, shortest // 16)):
+        if length > 1 and not seq_len:
+            yield length, {}
+
+
+def _flags(reading):
+    """Options of the reading, as they stand on the command line."""
+    flags = []
+    for name, value in reading.items():
+        flag = "--" + name.replace("_", "-")
+        flags += [flag] if value is True else [flag, value]
+    return flags
+
+
+def _free_folder(paths):
+    """A folder for the run, named after the file or the folder of several, that holds no run."""
+    path = Path(paths[0])
+    if len(paths) > 1 or glob.has_magic(str(path)):
+        path = next((p for p in path.parents if not glob.has_magic(str(p))), Path())
+    name = path.stem if path.suffix and not path.is_dir() else path.name
+    name = name or "run"
+    for number in range(1, 1000):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not is_run(folder) and not folder.is_file():
+            return folder
+    return Path("runs") / name
