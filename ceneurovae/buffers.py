@@ -24,10 +24,13 @@ class Buffers:
         size = 4 * int(np.prod(shape))
         with self._lock:
             for memory in self._memories:
-                if len(memory) >= size + ALIGNMENT and sys.getrefcount(memory) <= UNUSED:
+                fits = size + ALIGNMENT <= len(memory) <= 2 * (size + ALIGNMENT)
+                if fits and sys.getrefcount(memory) <= UNUSED:
                     break
             else:
-                memory = np.empty(size + ALIGNMENT, dtype="uint8")
+                # Up to an eighth more, so that sizes that differ a little can take turns.
+                grain = 1 << max(0, size.bit_length() - 3)
+                memory = np.empty(-(-size // grain) * grain + ALIGNMENT, dtype="uint8")
                 self._memories.append(memory)
             skip = -memory.ctypes.data % ALIGNMENT
             return memory[skip : skip + size].view("float32").reshape(shape)

@@ -203,7 +203,7 @@ def _splitting(outlines, seq_len):
 
 def _ways(outlines, seq_len):
     """Lengths of windows, `None` for that of the file, and options, from best to last resort."""
-    if outlines[0].window_len and seq_len is None:
+    if all(outline.window_len for outline in outlines) and seq_len is None:
         steps = {outline.window_len for outline in outlines}
         own = None if len(steps) == 1 else min(steps)
         yield own, {}

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-COPIED_AT_ONCE = 1 << 20  # bytes in one piece of `copy_windows`
+COPIED_AT_ONCE = 1 << 17  # bytes in one piece of `copy_windows`, below what malloc maps anew
 SAMPLES_AT_ONCE = 1 << 22  # values in one piece of `Windows.samples`, 16 MiB
 
 

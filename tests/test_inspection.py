@@ -234,9 +234,8 @@ def test_real_recordings(real_data):
             pytest.importorskip("pynwb")
         report = inspect_file(path)
         assert expected.get(path.parent.name, "") in codes(report) | {""}, path
-        if path.suffix == ".ts":  # hundreds of recordings
+        if path.suffix == ".ts":
             assert "--by recording --short pad" in report["suggestion"]
-            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of channels that are missing throughout
             splits = splits_of(report["suggestion"])

@@ -155,7 +155,7 @@ def test_files_that_cannot_be_read(make, tmp_path):
     with pytest.raises(ValueError, match="holds no numeric dataset"):
         read_recordings(make({"names": ["a", "b"]}))
     with pytest.raises(
-        ValueError, match=r"sampling_rate in '/' is \[-3.0\], expected one positive"
+        ValueError, match=r"sampling_rate in '/' of '.*' is \[-3.0\], expected one positive"
     ):
         read_recordings(make({"data": numbers(30, 3), "@sampling_rate": -3.0}))
     with pytest.raises(ValueError, match="channel 'data/1' is infinite"):

@@ -10,7 +10,7 @@ from ceneurovae.readers.memory import check_claim
 
 DEEPEST = 100
 # Bytes that a dataset may claim to have without being asked where they are.
-CREDIT = 1 << 30
+CREDIT = 1 << 28
 BEING_WRITTEN = ("unable to lock file", "already open for write", "already open for SWMR write")
 
 

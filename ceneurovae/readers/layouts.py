@@ -32,7 +32,7 @@ HDF5_LAYOUTS = (nwb, flavell, lfads, sleap, deeplabcut, groups, recordings, arra
 OTHER_LAYOUTS = (npy, deeplabcut.csv_layout, sktime)
 NAMES = tuple(dict.fromkeys(layout.NAME for layout in (*HDF5_LAYOUTS, *OTHER_LAYOUTS)))
 # What a damaged file makes h5py and its layouts raise.
-DAMAGE = (OSError, RuntimeError, KeyError, UnicodeError, MemoryError, OverflowError)
+DAMAGE = (OSError, RuntimeError, KeyError, UnicodeError, MemoryError, OverflowError, TypeError)
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def open_sources(path, options=None):
                 raise ValueError(_no_layout(path, options))
             yield layout.NAME, layout.sources(file, path.stem, options)
     except DAMAGE as error:
-        if isinstance(error, OSError) and not _is_about_content(error):
+        if not _is_about_content(error):
             raise
         raise ValueError(f"'{path}' is damaged, a part of it cannot be read: {error}.") from error
 
@@ -91,8 +91,10 @@ def _named(layouts, options):
 
 
 def _is_about_content(error):
-    """Whether an error is not about the file system (no such file, no permission)."""
-    return error.errno is None
+    """Whether an error is about the file, not its folder (no permission) or a mistake of ours."""
+    if isinstance(error, TypeError):
+        return "NumPy equivalent" in str(error)
+    return not isinstance(error, OSError) or error.errno is None
 
 
 def _no_layout(path, options):

@@ -59,7 +59,7 @@ def _loaded(file):
         raise ImportError(
             f"'{file.filename}' is an NWB file, which needs pynwb: pip install 'ceneurovae[nwb]'."
         ) from error
-    _refuse_shared_groups(file)
+    _refuse_circles(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of extensions and old versions, not of the data
@@ -69,14 +69,17 @@ def _loaded(file):
         raise ValueError(f"pynwb cannot read '{file.filename}': {reason}.") from error
 
 
-def _refuse_shared_groups(file):
-    """Raises a `ValueError` if a group is in several places; pynwb would go round and round."""
+def _refuse_circles(file):
+    """Raises a `ValueError` if pynwb, which follows links, would go round and round."""
     for name, link, item in walk(file):
-        met_before = isinstance(link, h5py.HardLink) and item is None
-        if met_before and isinstance(file.get(name), h5py.Group):
+        group = None if isinstance(link, h5py.ExternalLink) or item is not None else file.get(name)
+        if not isinstance(group, h5py.Group):
+            continue
+        above = [file[name.rsplit("/", depth)[0]] for depth in range(1, name.count("/") + 1)]
+        if isinstance(link, h5py.HardLink) or group in [file["/"], *above]:
             raise ValueError(
-                f"'{file.filename}' has the group '{name}' in several places, which an NWB file "
-                "never has: it is damaged."
+                f"'{file.filename}' has the group '{name}' in several places, or in itself, which "
+                "an NWB file never has: it is damaged."
             )
 
 

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 from ceneurovae.readers.layouts import open_sources
-from ceneurovae.readers.memory import check_claim, memory_budget
+from ceneurovae.readers.memory import DENSEST, check_claim, memory_budget
 
 # Seconds that reading may take, and bytes for each of which there is more.
 PATIENCE = 8
@@ -22,6 +22,8 @@ BYTES_PER_SECOND = 20e6
 # Of what is larger, only both ends are read.
 READ_WHOLE = 1 << 28
 BYTES_AT_ONCE = 1 << 24
+# Bytes that reading may take however small a file is.
+ROOM = 1 << 30
 # Exit status of a child that ran out of memory, rather than of luck.
 OUT_OF_MEMORY = 3
 # A process with the threads of one of these must not be forked.
@@ -39,7 +41,7 @@ def probe(paths, options=None):
 
     Raises:
         ValueError: if reading a file kills the child, does not end in 8 s and 1 s for every 20 MB,
-            or takes more than half of the memory there is.
+            or takes more memory than the densest file of its size could.
     """
     if any(Path(path).suffix.lower() == ".nwb" for path in paths):
         _import_pynwb()
@@ -53,7 +55,10 @@ def _probe(path, options):
     except OSError:
         return
     limit = PATIENCE + size / BYTES_PER_SECOND
-    child = multiprocessing.get_context(_way()).Process(target=_read_or_die, args=(path, options))
+    memory = min(2 * memory_budget(), ROOM + 2 * DENSEST * size)
+    child = multiprocessing.get_context(_way()).Process(
+        target=_read_or_die, args=(path, options, memory)
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of threads that are idle
@@ -70,8 +75,8 @@ def _probe(path, options):
             child.join()
     if child.exitcode == OUT_OF_MEMORY:
         raise ValueError(
-            f"'{path}' is damaged: reading it takes more than half of the memory there is, though "
-            f"it has {size / 1e9:,.3g} GB. Restore it from a copy."
+            f"'{path}' is damaged: reading it takes more than {memory / 1e9:,.3g} GB of memory, "
+            f"but it has {size / 1e9:,.3g} GB. Restore it from a copy."
         )
     if child.exitcode:
         raise ValueError(
@@ -104,14 +109,14 @@ def _import_pynwb():
             import pynwb  # noqa: F401
 
 
-def _read_or_die(path, options):
+def _read_or_die(path, options, memory):
     """What the child does: silently, and without what a Python process does at its end."""
     faulthandler.disable()
     with open(os.devnull, "w") as nowhere:
         for stream in (1, 2):
             os.dup2(nowhere.fileno(), stream)
         sys.stdout = sys.stderr = nowhere
-        _limit_memory()
+        _limit_memory(memory)
         os._exit(_read_status(path, options))
 
 
@@ -124,15 +129,15 @@ def _read_status(path, options):
     return 0
 
 
-def _limit_memory():
-    """Lets this process have half of the memory more than it has, where the system can do that."""
+def _limit_memory(more):
+    """Lets this process have so many bytes more than it has, where the system can do that."""
     try:
         import resource
 
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except (ImportError, OSError):
         return
-    most = int(pages * resource.getpagesize() + 2 * memory_budget())
+    most = int(pages * resource.getpagesize() + more)
     for what, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(what)[1]
         if hard == resource.RLIM_INFINITY or limit < hard:

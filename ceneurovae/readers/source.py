@@ -62,19 +62,14 @@ class Block:
         """Samples that are best read together."""
         return rows_per_chunk(self.table) * (self.window_len or 1)
 
-    @property
-    def is_plain(self):
-        """Whether HDF5 holds the samples just as they are wanted."""
-        return isinstance(self.table, h5py.Dataset) and self.table.dtype == np.float32
-
-    def read_into(self, out, start, stop):
-        """Reads samples `[start, stop)` of a plain block into `out`, `(n, C)`, without a copy."""
+    def read_plain(self, out, start, stop):
+        """Reads samples `[start, stop)` of all channels of a float32 table into `out`, `(n, C)`."""
         steps = self.window_len or 1
-        if start % steps or stop % steps:
+        if isinstance(self.table, h5py.Dataset) and not (start % steps or stop % steps):
+            rows = np.s_[start // steps : stop // steps]
+            self.table.read_direct(out.reshape(-1, *self.table.shape[1:]), rows)
+        else:
             out[:] = self.read(start, stop)
-            return
-        rows = np.s_[start // steps : stop // steps]
-        self.table.read_direct(out.reshape(-1, *self.table.shape[1:]), rows)
 
     def read(self, start, stop):
         """Samples `[start, stop)` of all channels: `(n, C)`, float32 or float64."""
@@ -232,14 +227,13 @@ class Selection:
         self._parts = [
             (block, _as_slice(columns), _as_slice(places)) for block, columns, places in parts
         ]
-        columns = parts[0][1]
         self._is_plain = (
             len(parts) == 1
-            and self.blocks[0].is_plain
-            and len(self.blocks[0].channels) == len(channels)
-            and np.array_equal(columns, np.arange(len(channels)))
-            and np.array_equal(columns, parts[0][2])
+            and parts[0][0].channels == channels
+            and np.array_equal(parts[0][1], parts[0][2])
+            and getattr(parts[0][0].table, "dtype", None) == np.float32
         )
+        self._is_complete = sum(len(columns) for _, columns, _ in parts) == len(channels)
         widest = max(block.table.shape[-1] for block, _, _ in parts)
         rows = max(1, BYTES_AT_ONCE // (8 * max(widest, len(channels))))
         self._rows_at_once = -(-rows // self.rows_per_chunk) * self.rows_per_chunk
@@ -259,8 +253,9 @@ class Selection:
     def read_into(self, out, start, stop):
         """Reads samples `[start, stop)` into `out`, `(n, C)`, float32; infinite ones stay."""
         if self._is_plain:
-            return self.blocks[0].read_into(out, start, stop)
-        out[:] = np.nan
+            return self.blocks[0].read_plain(out, start, stop)
+        if not self._is_complete:
+            out[:] = np.nan
         step = self._rows_at_once
         with np.errstate(over="ignore"):
             for piece in range(start - start % step, stop, step):
@@ -301,8 +296,8 @@ def find_rate(group):
             value = np.ravel(value)
             if value.dtype.kind not in "fiu" or len(value) != 1 or not 0 < value[0] < np.inf:
                 raise ValueError(
-                    f"{name} in '{group.name}' is {value.tolist()}, expected one positive number "
-                    "of samples per second."
+                    f"{name} in '{group.name}' of '{group.file.filename}' is {value.tolist()}, "
+                    "expected one positive number of samples per second."
                 )
             return float(value[0])
     return None
@@ -328,7 +323,7 @@ def find_channel_names(*holders):
         names = holder.attrs.get("channel_names")
         if names is None and isinstance(holder, h5py.Group):
             dataset = holder.get("channel_names")
-            if isinstance(dataset, h5py.Dataset) and 0 < dataset.size <= MOST_CHANNELS:
+            if isinstance(dataset, h5py.Dataset) and 0 < (dataset.size or 0) <= MOST_CHANNELS:
                 names = dataset[()]
         if names is not None:
             return text(np.atleast_1d(names))
