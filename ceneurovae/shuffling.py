@@ -1,7 +1,7 @@
 """The order in which windows are gone through, and reading them in it.
 
 Both are functions of the seed and the epoch alone. Windows in memory are shuffled as a whole.
-Windows on disk are read in regions, contiguous stretches of about a mebibyte: the regions are
+Windows on disk are read in regions, contiguous stretches of half a mebibyte: the regions are
 shuffled, some are held at a time, and all windows of those are shuffled together.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from ceneurovae.buffers import Buffers
 from ceneurovae.windows import copy_windows
 
-REGION_BYTES = 1 << 20
-POOL_BYTES = 1 << 25
+REGION_BYTES = 1 << 19
+POOL_BYTES = 1 << 24
 OPEN_AT_ONCE = 64
 
 
@@ -51,6 +51,7 @@ def window_batches(windows, size, shuffle=False, seed=0, epoch=0, buffers=None):
                 left -= filled
                 yield batch
                 batch, filled = None, 0
+        del values  # its memory is for the pool after the next
 
 
 def _pools(windows, rng, buffers):
