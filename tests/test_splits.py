@@ -37,7 +37,7 @@ def recordings(draw):
     return made
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     recordings=recordings(),
     seq_len=st.integers(1, 30),
