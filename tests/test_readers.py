@@ -116,6 +116,7 @@ def test_flavell_with_more_timestamps_than_frames_and_a_split_per_frame(make):
     ("changes", "message"),
     [
         ({"gcamp/idx_splits": np.array([[1, 9], [9, 20]])}, "expected ascending first and last"),
+        ({"gcamp/idx_splits": np.array([[1, 99], [9, 20]])}, "expected ascending first and last"),
         ({"timing/timestamp_confocal": np.zeros(20)}, "median interval of 0.0 s"),
         ({"gcamp/trace_array_original": None}, "has no table of traces"),
     ],

@@ -131,4 +131,5 @@ def _breaks(file, stem, frames):
 
 def _ascending(splits, frames):
     first, last = splits
-    return first[0] == 1 and (first[1:] > last[:-1]).all() and last[-1] <= frames
+    inside = (first <= last).all() and last[-1] <= frames
+    return first[0] == 1 and (first[1:] > last[:-1]).all() and inside
