@@ -285,6 +285,14 @@ def test_types_that_numpy_does_not_have_are_left_out(path):
         read_recordings(path)
 
 
+def test_names_that_are_lists_of_numbers_are_texts(path):
+    with h5py.File(path, "w") as file:
+        file["tracks"] = np.ones((1, 2, 3, 20))
+        file.create_dataset("node_names", (3,), h5py.vlen_dtype("f8"))
+    assert all(isinstance(name, str) for name in read_recordings(path)[0].channels)
+    inspect_file(path)
+
+
 def test_names_that_are_empty_or_huge(path):
     with h5py.File(path, "w") as file:
         file["data"] = np.ones((20, 3))

@@ -121,5 +121,6 @@ def text(value):
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if getattr(value, "ndim", 0):
-        return [text(item) for item in value.ravel().tolist()]
+        items = value.ravel().tolist()
+        return [text(item) if isinstance(item, bytes) else str(item) for item in items]
     return str(value)
