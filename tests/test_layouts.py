@@ -266,6 +266,8 @@ def worm_nwb(tmp_path):
     )
     slow = pynwb.TimeSeries(name="temperature", data=np.arange(10.0), unit="C", rate=0.3)
     behavior.add(BehavioralTimeSeries(time_series=[velocity, slow]))
+    shared = pynwb.TimeSeries(name="speed", data=velocity, unit="mm/s", rate=2.0)
+    file.add_acquisition(shared)
     with pynwb.NWBHDF5IO(tmp_path / "worm.nwb", "w") as io:
         io.write(file)
     return tmp_path / "worm.nwb", values
@@ -289,6 +291,8 @@ def test_nwb(worm_nwb):
     (both,) = read_recordings(path, [VELOCITY, f"{DFOF}/AVAR"])
     np.testing.assert_allclose(both.values[:, 0], np.arange(60) * 0.5 + 1)
     np.testing.assert_allclose(both.values[:, 1], values[:, 3], rtol=1e-6)
+    (shared,) = read_recordings(path, "acquisition/speed")
+    np.testing.assert_allclose(shared.values[:, 0], np.arange(60) * 0.5 + 1)
     with pytest.raises(ValueError, match="differ in length"):
         read_recordings(path, "behavior")
     (streamed,) = read_recordings(path, "neural", memory_gb=0)

@@ -28,7 +28,7 @@ def matches(file):
 def sources(file, stem, options):
     """The file as one recording; its only series, or all poses, are read by default."""
     nwbfile = _loaded(file)
-    series = _series(nwbfile)
+    series = _series(nwbfile, file)
     blocks = [block for block in (_block(p, s, options) for p, s in series.items()) if block]
     if not blocks:
         raise ValueError(f"'{file.filename}' holds no time series of numbers (T,) or (T, C).")
@@ -83,19 +83,22 @@ def _refuse_circles(file):
             )
 
 
-def _series(nwbfile):
+def _series(nwbfile, file):
     """Every time series of the file by its path."""
     from pynwb import TimeSeries
 
+    groups = {name: item for name, _, item in walk(file) if isinstance(item, h5py.Group)}
+    # Not where its data are: a series may take those of another one.
+    paths = {str(group.attrs.get("object_id")): name for name, group in groups.items()}
     found = {}
     for item in nwbfile.objects.values():
         if isinstance(item, TimeSeries):
-            found[_path(item)] = item
+            found[paths.get(item.object_id) or _path(item)] = item
     return dict(sorted(found.items()))
 
 
 def _path(item):
-    """Where a series is in the file, without the group that holds everything."""
+    """Where the data of a series are, in this file or another, without the group around all."""
     return item.data.parent.name.strip("/") if isinstance(item.data, h5py.Dataset) else item.name
 
 
