@@ -136,7 +136,8 @@ def _inspected(paths, options):
     from ceneurovae.suggestion import suggest_command
 
     files = [inspect_file(path, options) for path in _probed(paths, options)]
-    return {"files": files, "suggestion": suggest_command(paths, files)}
+    together = files[0]["suggestion"] if len(files) == 1 else suggest_command(paths, files)
+    return {"files": files, "suggestion": together}
 
 
 def _probed(paths, options):

@@ -180,6 +180,7 @@ def test_suggestion_swaps_the_axes(make):
     assert "--transpose" in command
     assert len(splits.train.channels) == 3
     assert codes(inspect_file(path, ReadOptions(transpose=True))) == set()
+    assert cli._inspected([path], ReadOptions())["suggestion"] == command
 
 
 def test_suggestion_for_several_files(make):
