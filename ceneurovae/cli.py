@@ -90,7 +90,7 @@ def demo(
         console.import_keras(progress)
         from ceneurovae import demo as simulated
 
-        callback = console.fit_progress(progress, simulated.EPOCHS)
+        callback = console.fit_progress(progress)
         metrics = simulated.run_demo(out, seed, overwrite, [callback])
     _print(console.results_table(metrics))
     console.say(f"Run folder: {out}")
@@ -199,24 +199,51 @@ def train(
     transpose: Transpose = False,
     min_likelihood: MinLikelihood = 0.9,
     allow_external: AllowExternal = False,
-    batch_size: Annotated[int, _option("Windows in a batch.")] = 32,
+    batch_size: Annotated[int | None, _option("Windows in a batch.", show_default="64")] = None,
     seed: Annotated[int, _option("Decides the order and the weights.")] = 0,
     latent_dim: Annotated[int, _option("Number of latents.")] = 32,
     hidden_dim: Annotated[int, _option("Width of the hidden layers.")] = 256,
-    num_layers: Annotated[int, _option("Hidden layers of encoder and decoder each.")] = 2,
-    dropout: Annotated[float, _option("Share of hidden units dropped in training.")] = 0.1,
-    backbone: Annotated[str, _option("conv, gru or transformer.")] = "conv",
+    num_layers: Annotated[int, _option("Hidden layers of encoder and decoder each.")] = 3,
+    dropout: Annotated[float, _option("Share of hidden units dropped in training.")] = 0.05,
+    backbone: Annotated[str, _option("mlp, conv, gru, lstm, transformer or linear.")] = "mlp",
     num_heads: Annotated[int, _option("Attention heads of the transformer.")] = 4,
     positional_encoding: Annotated[str, _option("sinusoidal or learned.")] = "sinusoidal",
-    reconstruction_loss: Annotated[str, _option("mse or huber.")] = "mse",
+    reconstruction_loss: Annotated[
+        str, _option("gaussian, mse or huber; poisson for counts, bernoulli for zeros and ones.")
+    ] = "gaussian",
+    noise: Annotated[str, _option("Noise level of gaussian: shared, or one a channel.")] = "shared",
     huber_delta: Annotated[float, _option("Error at which huber becomes linear.")] = 1.0,
     reduction: Annotated[str, _option("sum or mean of the loss over a window.")] = "sum",
-    epochs: Annotated[int, _option("Times through the training data at most.")] = 100,
-    lr: Annotated[float, _option("Learning rate of Adam.")] = 1e-3,
+    scale: Annotated[
+        str, _option("What channels are divided by: deviation of channel, group, or none.")
+    ] = "channel",
+    free_bits: Annotated[float, _option("Nats of KL that each latent has for nothing.")] = 0.0,
+    capacity: Annotated[float, _option("Nats of KL that training aims at.")] = 0.0,
+    augment: Annotated[bool, _option("Stretch and scale training windows at random.")] = True,
+    encoder_steps: Annotated[int, _option("Steps on the decoder in encoding.")] = 2,
+    hide: Annotated[
+        str | None,
+        _option("Hidden in training, with commas: entries, spans, channels, groups, end."),
+    ] = None,
+    hide_share: Annotated[float, _option("Share of a window that is hidden.")] = 0.2,
+    epochs: Annotated[
+        int | None,
+        _option("Times through the training data.", show_default="as many as make 1500 steps"),
+    ] = None,
+    lr: Annotated[float, _option("Highest learning rate of AdamW.")] = 2e-3,
     kl_schedule: Annotated[str, _option("linear, step, cyclical or sigmoid.")] = "linear",
-    warmup_epochs: Annotated[int, _option("Length of the ramp of the KL weight.")] = 10,
+    warmup_epochs: Annotated[
+        int | None,
+        _option("Length of the ramp of the KL weight.", show_default="a tenth of the epochs"),
+    ] = None,
     kl_weight: Annotated[float, _option("KL weight at the end of the ramp.")] = 1.0,
-    patience: Annotated[int, _option("Epochs without progress before it stops.")] = 20,
+    patience: Annotated[
+        int | None, _option("Epochs without progress before it stops.", show_default="no limit")
+    ] = None,
+    refit: Annotated[
+        bool,
+        _option("Train once more on training and validation data, with every choice fixed."),
+    ] = True,
     backend: Backend = None,
     overwrite: Overwrite = False,
     config: Annotated[
@@ -229,15 +256,17 @@ def train(
     """Train a model on recordings and evaluate it on held-out data."""
     given = dict(locals())
     from ceneurovae import console
-    from ceneurovae.config import VAEConfig
+    from ceneurovae.config import VAEConfig, groups_of
     from ceneurovae.import_data import load_splits
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.run_folder import check_free
 
     check_free(out, overwrite)
     options = ReadOptions(layout, transpose, min_likelihood, allow_external)
-    fields = {field.name for field in dataclasses.fields(VAEConfig)} - {"channels", "seq_len"}
-    model_config = VAEConfig(**{name: given[name] for name in fields})
+    own = {"channels", "seq_len", "channel_groups", "hide"}  # those of the data, and lists
+    fields = {name: given[name] for name in VAEConfig.names() if name not in own}
+    fields["hide"] = () if hide is None else hide.split(",")
+    VAEConfig(**fields, channel_groups=("any", "other"))  # says what is wrong before files are read
     splits = load_splits(
         _probed(files, options),
         None if channels is None else channels.split(","),
@@ -254,6 +283,7 @@ def train(
         memory_gb=memory_gb,
         **dataclasses.asdict(options),
     )
+    model_config = VAEConfig(**fields, channel_groups=groups_of(splits.train.channels))
     console.choose_backend(backend)
     with console.progress_bar() as progress:
         console.import_keras(progress)
@@ -271,8 +301,9 @@ def train(
             warmup_epochs=warmup_epochs,
             kl_weight=kl_weight,
             patience=patience,
+            refit=refit and len(splits.valid) > 0,
             overwrite=overwrite,
-            callbacks=[console.fit_progress(progress, epochs)],
+            callbacks=[console.fit_progress(progress)],
             verbose=0,
         )
     _print(console.results_table(metrics))

@@ -89,16 +89,17 @@ def import_keras(progress):
     progress.remove_task(task)
 
 
-def fit_progress(progress, epochs):
+def fit_progress(progress):
     """A Keras callback that moves a task of `progress` forward, batch by batch.
 
-    When training ends, it announces the evaluation that follows on the command line.
+    When training ends, it announces what follows on the command line: choices on validation data,
+    perhaps a last fit, and the evaluation.
     """
     import keras
 
     class FitProgress(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            self.task = progress.add_task("Training", total=epochs, note="")
+            self.task = progress.add_task("Training", total=self.params["epochs"], note="")
 
         def on_train_batch_end(self, batch, logs=None):
             # Reading the loss here would make the accelerator wait.
@@ -114,7 +115,7 @@ def fit_progress(progress, epochs):
             progress.update(self.task, completed=epoch + 1, note=note)
 
         def on_train_end(self, logs=None):
-            progress.add_task("Evaluating", total=None, note="")
+            progress.add_task("Choosing, refitting, evaluating", total=None, note="")
 
     return FitProgress()
 
@@ -123,7 +124,7 @@ def results_table(metrics):
     """A `rich` table of what `evaluate` found."""
     table = Table(title=f"Held-out {metrics['split']} data, {metrics['windows']} windows")
     table.add_column("")
-    names = {"vae": "VAE", "pca": "PCA"}
+    names = {"vae": "VAE", "refined": "VAE, refined", "pca": "PCA"}
     shown = [name for name in names if name in metrics]
     for name in shown:
         table.add_column(names[name], justify="right")
@@ -131,9 +132,13 @@ def results_table(metrics):
         table.add_row(label, *(_number(metrics[name][key]) for name in shown))
     for readout, targets in metrics["vae"].get("latents_r2", {}).items():
         for target in targets:
-            scores = (_number(metrics[name]["latents_r2"][readout][target]) for name in shown)
+            found = (metrics[name].get("latents_r2", {}).get(readout, {}) for name in shown)
+            scores = (_number(scores.get(target)) for scores in found)
             table.add_row(f"R2 of true {target}, {readout} readout", *scores)
     table.add_row("ELBO per window", _number(metrics["elbo"], 1))
+    table.add_row("IWAE per window", _number(metrics["iwae"], 1))
+    if "bits_per_sample" in metrics:
+        table.add_row("bits per observed value", _number(metrics["bits_per_sample"]))
     table.add_row("KL per window (nats)", _number(metrics["kl"], 1))
     table.add_row("active latents", str(metrics["active_latents"]))
     return table

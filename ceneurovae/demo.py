@@ -9,8 +9,7 @@ from ceneurovae.run_folder import RunFolder
 from ceneurovae.simulation import LATENTS, latents_at_center, simulate_worms
 from ceneurovae.training import train_run
 
-CONFIG = VAEConfig(latent_dim=8, hidden_dim=64)
-EPOCHS = 30
+CONFIG = VAEConfig(latent_dim=8)
 
 
 def run_demo(out, seed=0, overwrite=False, callbacks=()):
@@ -36,7 +35,6 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
         CONFIG,
         out,
         seed,
-        epochs=EPOCHS,
         overwrite=overwrite,
         callbacks=callbacks,
         verbose=0,

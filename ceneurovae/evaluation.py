@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from scipy.special import logsumexp
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
@@ -13,16 +14,17 @@ from ceneurovae.import_data import reload_splits
 from ceneurovae.model.loss import kl_divergence
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.selection import REFINE
 from ceneurovae.windows import Windows
 
 PCA_WINDOWS = 5000
 ACTIVE_VARIANCE = 0.01
 
 
-def evaluate(model, test, train=None, batch_size=256):
-    """Scores the reconstructions of a model, the latent being the posterior mean.
+def evaluate(model, test, train=None, batch_size=256, refine=REFINE, iwae_samples=16, seed=0):
+    """Scores a model on windows that it has not seen.
 
-    Errors are counted in standard deviations of the channel, over observed entries:
+    Errors are counted in scaled units, over observed entries:
 
     - `r2 = 1 - SSE / SST`, with SST about each channel's mean over the test data;
     - `skill = 1 - SSE / SSE0`, with SSE0 that of predicting the training mean. It is the larger
@@ -35,44 +37,79 @@ def evaluate(model, test, train=None, batch_size=256):
             components as latents, of whole scaled windows, missing entries at the mean. `None`
             leaves PCA out. Of more than 5000 windows, 5000 evenly spaced ones are used.
         batch_size: Windows at a time.
+        refine: Steps of refinement in `refined`; 0 leaves it out.
+        iwae_samples: Draws of the latents of each window, `K`.
+        seed: Decides them.
 
     Returns:
-        Dictionary of JSON types: `windows`, `elbo`, `reconstruction` and `kl` (means per window,
-        KL weight 1), `kl_per_latent` (nats), `active_latents` (those whose mean has a variance
-        over windows of more than 0.01; Burda, Grosse & Salakhutdinov, "Importance weighted
-        autoencoders", 2016, section 5.2), `vae` and `pca`, each with `r2`, `skill` and
-        `r2_per_channel`.
+        Dictionary of JSON types: `windows`; `elbo` and `iwae`, means per window over the same `K`
+        draws, with KL weight 1 (Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders",
+        2016, equation 8), in nats where the likelihood is, and then `bits_per_sample`, minus
+        `elbo` in bits per observed entry; `kl`, and `kl_per_latent` (nats); `active_latents` (those
+        whose mean has a variance over windows of more than 0.01; same paper, section 5.2); and
+        `vae`, the encoder, `refined`, and `pca`, each with `r2`, `skill` and `r2_per_channel`.
     """
-    vae_score, pca_score = Score(), Score()
+    scores = {"vae": Score()} | ({"refined": Score()} if refine else {})
     pca = None if train is None else fit_pca(model, train)
-    losses, kls, mus = [], [], []
+    if pca is not None:
+        scores["pca"] = Score()
+    rng = np.random.default_rng(seed)
+    log_weights, kls, mus, observed = [], [], [], 0
     for x in _batches(test, batch_size):
-        output = model.predict_on_batch(x)
-        reconstruction, _ = model.losses_of(x, output)
-        losses.append(keras.ops.convert_to_numpy(reconstruction))
-        kls.append(keras.ops.convert_to_numpy(kl_divergence(output.mu, output.logvar)))
-        mus.append(output.mu)
+        posterior = model.encode(x)
+        log_weights.append(log_importance_weights(model, x, posterior, iwae_samples, rng))
+        kls.append(keras.ops.convert_to_numpy(kl_divergence(*posterior)))
+        mus.append(posterior.mu)
+        observed += np.count_nonzero(~np.isnan(x))
         target = _scaled(model, x)
-        vae_score.add(target, _scaled(model, output.reconstruction))
+        scores["vae"].add(target, _scaled(model, model.decode(posterior.mu, batch_size)))
+        if refine:
+            scores["refined"].add(target, _scaled(model, model.reconstruct(x, refine=refine)))
         if pca is not None:
-            pca_score.add(target, _project(pca, target))
+            scores["pca"].add(target, _project(pca, target))
     if not mus:
         raise ValueError("There is no window to evaluate.")
-    reconstruction = np.concatenate(losses).mean(dtype="float64")
+    log_weights, mu = np.concatenate(log_weights), np.concatenate(mus)
     kl_per_latent = np.concatenate(kls).mean(axis=0, dtype="float64")
-    kl, mu = kl_per_latent.sum(), np.concatenate(mus)
+    elbo = log_weights.mean()
     metrics = {
         "windows": len(mu),
-        "elbo": float(-(reconstruction + kl)),
-        "reconstruction": float(reconstruction),
-        "kl": float(kl),
+        "elbo": float(elbo),
+        "iwae": float((logsumexp(log_weights, axis=1) - np.log(iwae_samples)).mean()),
+        "iwae_samples": iwae_samples,
+        "kl": float(kl_per_latent.sum()),
         "kl_per_latent": kl_per_latent.tolist(),
         "active_latents": int((mu.var(axis=0) > ACTIVE_VARIANCE).sum()),
-        "vae": vae_score.result(),
     }
-    if pca is not None:
-        metrics["pca"] = pca_score.result()
-    return metrics
+    if model.likelihood.in_nats:
+        metrics["bits_per_sample"] = float(-elbo * len(mu) / np.log(2) / max(observed, 1))
+    return metrics | {name: score.result() for name, score in scores.items()}
+
+
+def log_importance_weights(model, x, posterior, samples, rng):
+    """`log p(x | z) + log p(z) - log q(z | x)` for draws `z` from `q`, `(N, samples)`.
+
+    Their mean estimates the ELBO, the logarithm of the mean of their exponentials the tighter bound
+    of Burda et al., 2016, which is the same for one draw and rises to `log p(x)` with their number.
+
+    Args:
+        model: `NeuroBehaviorVAE`.
+        x: `(N, T, C)`, raw units.
+        posterior: `(mu, logvar)`, each `(N, Z)`, as from `encode`.
+        samples: Draws for each window.
+        rng: `numpy.random.Generator`.
+    """
+    mu, logvar = (part.astype("float64") for part in posterior)
+    columns = []
+    for _ in range(samples):
+        noise = rng.standard_normal(mu.shape)
+        z = mu + np.exp(0.5 * logvar) * noise
+        expected = model.decode(z.astype("float32"), batch_size=len(z))
+        misfit = keras.ops.convert_to_numpy(model.likelihood.loss(x, expected, model.scaler))
+        # The constants of the two normal densities cancel.
+        prior, drawn = np.square(z), np.square(noise) + logvar
+        columns.append(-misfit - 0.5 * (prior - drawn).sum(axis=1))
+    return np.stack(columns, axis=1)
 
 
 class Score:

@@ -4,7 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from ceneurovae.buffers import Buffers
+from ceneurovae.model.scaler import iterate_batches
+from ceneurovae.recording import as_recordings
 from ceneurovae.shuffling import window_batches
+from ceneurovae.windows import all_windows
 
 PREFETCHED_BATCHES = 16
 PREFETCHED_BYTES = 1 << 25
@@ -85,6 +88,35 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     dataset = dataset.with_options(_one_thread())
     dataset.source, dataset.epoch, dataset.batch_size = windows, epoch, batch_size
     return dataset
+
+
+def is_dataset(data):
+    """Whether `data` comes in batches of its own, as a `tf.data.Dataset` does."""
+    return hasattr(data, "rebatch")
+
+
+def steps_per_epoch(data, batch_size):
+    """Batches of a dataset, or of `batch_size` windows of an array."""
+    if not is_dataset(data):
+        first = data[0] if isinstance(data, tuple) else data
+        return -(-len(first) // batch_size)
+    steps = int(data.cardinality())
+    return steps if steps > 0 else sum(1 for _ in data)
+
+
+def joined(train, valid, batch_size=32):
+    """Training and validation data as one shuffled dataset of `x`, NaN for missing.
+
+    Args:
+        train, valid: Datasets of `make_dataset`, or anything else that `fit` takes.
+        batch_size: Windows in a batch.
+    """
+    splits = getattr(train, "splits", None)
+    if splits is not None and getattr(valid, "source", None) is splits.valid:
+        return make_dataset(splits.joined(), batch_size, shuffle=True)
+    arrays = [x for data in (train, valid) for x in iterate_batches(data)]
+    windows = all_windows(as_recordings(np.concatenate(arrays)), arrays[0].shape[1])
+    return make_dataset(windows, batch_size, shuffle=True)
 
 
 def _with_mask(x):

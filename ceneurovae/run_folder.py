@@ -6,6 +6,7 @@
     history.csv         one row per epoch
     model.keras         the model with its best weights so far
     last.keras          the model after the last epoch, with its optimizer
+    choices.json        what was chosen on validation data
     metrics.json        what `evaluate` found
 
 This module is the only one that reads or writes them.
@@ -28,6 +29,7 @@ FILES = (
     "history.csv",
     "model.keras",
     "last.keras",
+    "choices.json",
     "metrics.json",
 )
 PACKAGES = ("ceneurovae", "keras", "tensorflow", "jax", "torch", "numpy", "h5py", "scikit-learn")
@@ -110,17 +112,36 @@ class RunFolder:
             raise FileNotFoundError(f"The run in '{self.path}' has no model.keras yet.")
         return keras.saving.load_model(path)
 
+    @property
+    def has_model(self):
+        """Whether there is a checkpoint yet."""
+        return (self.path / "model.keras").exists()
+
+    def finish(self, model, choices):
+        """Writes the trained model, and what was chosen on validation data (or `None`)."""
+        self.save_model(model, "model.keras")
+        _write_json(self.path / "choices.json", choices)
+
+    @property
+    def choices(self):
+        """What was chosen on validation data, `None` where there was none."""
+        return self._read_json("choices.json") if (self.path / "choices.json").exists() else None
+
     def write_history(self, rows):
-        """Writes `history.csv` from dictionaries, one per epoch, with the same keys."""
+        """Writes `history.csv` from dictionaries, one per epoch; what one lacks stays empty."""
+        names = list(dict.fromkeys(name for row in rows for name in row))
         with whole_file(self.path / "history.csv") as path, open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer = csv.DictWriter(file, fieldnames=names)
             writer.writeheader()
             writer.writerows(rows)
 
     def read_history(self):
-        """The rows of `history.csv`, as dictionaries of numbers."""
+        """The rows of `history.csv`, as dictionaries of the numbers that they have."""
         with open(self.path / "history.csv", newline="") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+            return [
+                {name: float(value) for name, value in row.items() if value}
+                for row in csv.DictReader(file)
+            ]
 
     def write_metrics(self, metrics):
         """Writes `metrics.json`."""

@@ -61,6 +61,30 @@ class Splits(NamedTuple):
             shared.append(int(np.diff(edges[:, 0])[depth > 1].sum()))
         return shared
 
+    def joined(self):
+        """Training and validation windows as one `Windows`, for a last fit.
+
+        Also those of the gap between a recording's training and validation block, as far as they
+        share no sample with the test windows.
+        """
+        train, valid, test = self
+        runs = []
+        for index, recording in enumerate(train.recordings):
+            own = [part.runs[part.runs[:, 0] == index] for part in (train, valid)]
+            held_out = test.covered(index)
+            spans = np.concatenate([part.covered(index) for part in (train, valid)])
+            steps = np.unique(np.concatenate(own)[:, 3])
+            whole = spans[:, 0].min(initial=len(recording.values)), spans[:, 1].max(initial=0)
+            apart = (held_out[:, 0] >= whole[1]) | (held_out[:, 1] <= whole[0])
+            if all(map(len, own)) and len(steps) == 1 and apart.all():
+                found = runs_between(recording, train.seq_len, int(steps[0]), *whole)
+            else:
+                found = np.concatenate(own)[:, 1:]
+            runs.append(found)
+        joined = Windows.from_runs(train.recordings, train.seq_len, runs)
+        self._replace(train=joined, valid=valid.none()).verified()
+        return joined
+
     def verified(self):
         """Itself, after counting that no sample is in two splits.
 

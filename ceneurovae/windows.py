@@ -102,6 +102,10 @@ class Windows:
             spans.append(np.stack([start, start + self.seq_len], axis=1))
         return _merged_spans(np.concatenate(spans))
 
+    def none(self):
+        """No windows, of the same recordings."""
+        return dataclasses.replace(self, runs=self.runs[:0])
+
     def listed(self):
         """The windows as dictionaries of `recording` (its name), `first`, `last`, `step`."""
         return [

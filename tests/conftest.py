@@ -8,6 +8,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Many tests compile the same small model: let JAX find it again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jax-cache-"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Tests compile for longer than they compute.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import h5py
 import numpy as np
@@ -87,5 +89,8 @@ def tiny_config(**fields):
         "hidden_dim": 8,
         "num_heads": 2,
         "dropout": 0.0,
+        # What these do is tested where they are; they compile slowly.
+        "encoder_steps": 0,
+        "augment": False,
     }
     return VAEConfig(**{**defaults, **fields})

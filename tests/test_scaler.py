@@ -78,3 +78,35 @@ def test_adapted_tells_a_fitted_scaler_from_a_new_one(data):
     assert not scaler.adapted
     scaler.adapt(data)
     assert scaler.adapted
+
+
+def test_scales_of_groups_keep_their_order():
+    x = np.random.default_rng(0).normal(size=(50, 4, 3)) * [1.0, 3.0, 10.0] + [5.0, 0.0, 0.0]
+    scaler = ChannelScaler("group", ("a", "a", "b"))
+    scaler.adapt(x)
+    std = x.std(axis=(0, 1))
+    together = np.sqrt(np.mean(std[:2] ** 2))
+    expected = [together, together, std[2]]
+    np.testing.assert_allclose(ops.convert_to_numpy(scaler.std), expected, rtol=1e-5)
+    scaled = ops.convert_to_numpy(scaler(x.astype("float32")))
+    np.testing.assert_allclose(scaled.mean(axis=(0, 1)), 0, atol=1e-4)
+    assert scaled[..., 1].std() == pytest.approx(3 * scaled[..., 0].std(), rel=0.2)
+    again = ChannelScaler.from_config(scaler.get_config())
+    assert (again.scale, again.groups) == ("group", ("a", "a", "b"))
+
+
+def test_no_scale_only_takes_off_the_mean():
+    x = np.random.default_rng(0).normal(size=(50, 4, 2)) * [1.0, 30.0]
+    scaler = ChannelScaler("none")
+    scaler.adapt(x)
+    np.testing.assert_allclose(ops.convert_to_numpy(scaler.std), 1)
+    np.testing.assert_allclose(ops.convert_to_numpy(scaler.mean), x.mean(axis=(0, 1)), atol=1e-4)
+
+
+def test_scales_that_cannot_be_used():
+    with pytest.raises(ValueError, match="scale is 'all', expected one of channel, group, none"):
+        ChannelScaler("all")
+    with pytest.raises(ValueError, match="needs groups, the name of the group of each channel"):
+        ChannelScaler("group")
+    with pytest.raises(ValueError, match="There are 2 groups for 3 channels"):
+        ChannelScaler("group", ("a", "b")).build((None, 4, 3))

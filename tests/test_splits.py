@@ -239,3 +239,22 @@ def test_recordings_are_checked():
         recording(10, breaks=[0])
     with pytest.raises(ValueError, match=r"shape \(10,\), expected \(T, C\) with C = 1"):
         Recording("r", np.zeros(10), ("a",))
+
+
+def test_joined_windows_are_those_before_the_test_data():
+    splits = split_datasets(np.zeros((1000, 2)), seq_len=50, test_fraction=0.2)
+    joined = splits.joined()
+    # Train ends at 630 and validation begins at 680: the windows of the gap come back.
+    np.testing.assert_array_equal(np.sort(joined.start), np.arange(0, 750 - 50 + 1))
+    assert len(joined) > len(splits.train) + len(splits.valid)
+
+
+def test_joined_windows_share_nothing_with_test_data_between_them():
+    values = [np.full((100, 1), i, "float32") for i in range(10)]
+    splits = split_datasets(values, seq_len=20, test_fraction=0.2, by="recording")
+    joined = splits.joined()
+    assert len(joined) == len(splits.train) + len(splits.valid)
+    assert not set(joined.recording) & set(splits.test.recording)
+    windows = np.zeros((30, 20, 1), "float32")  # each window a stretch: no gap between them
+    splits = split_datasets(windows, seq_len=20, test_fraction=0.2, gap=0)
+    assert len(splits.joined()) == 24  # also the one that the edge of validation cut

@@ -74,22 +74,15 @@ class ConvBackbone(_Backbone):
         return x
 
 
-@keras.saving.register_keras_serializable(package="ceneurovae")
-class GRUBackbone(_Backbone):
-    """Gated recurrent units, one layer on top of another.
+class _RecurrentBackbone(_Backbone):
+    """Recurrent layers one on top of another; a subclass says of which kind in `CELL`."""
 
-    Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014.
-
-    Args:
-        hidden_dim: Width `H`.
-        num_layers: Number of recurrent layers.
-        dropout: Share of units dropped after each layer in training.
-    """
+    CELL = None
 
     def __init__(self, hidden_dim, num_layers=2, dropout=0.0, **kwargs):
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)
         self.recurrences = [
-            keras.layers.GRU(hidden_dim, return_sequences=True, dtype=self.dtype_policy)
+            self.CELL(hidden_dim, return_sequences=True, dtype=self.dtype_policy)
             for _ in range(num_layers)
         ]
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
@@ -102,6 +95,37 @@ class GRUBackbone(_Backbone):
         for recurrence in self.recurrences:
             x = self.drop(recurrence(x), training=training)
         return x
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class GRUBackbone(_RecurrentBackbone):
+    """Gated recurrent units, one layer on top of another.
+
+    Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014.
+
+    Args:
+        hidden_dim: Width `H`.
+        num_layers: Number of recurrent layers.
+        dropout: Share of units dropped after each layer in training.
+    """
+
+    CELL = keras.layers.GRU
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class LSTMBackbone(_RecurrentBackbone):
+    """Long short-term memory, one layer on top of another; 4/3 of the weights of the GRU.
+
+    Hochreiter & Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers,
+    Schmidhuber & Cummins, "Learning to forget: continual prediction with LSTM", 2000.
+
+    Args:
+        hidden_dim: Width `H`.
+        num_layers: Number of recurrent layers.
+        dropout: Share of units dropped after each layer in training.
+    """
+
+    CELL = keras.layers.LSTM
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -185,11 +209,16 @@ def _layer_norm(dtype):
     return keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype)
 
 
-_BACKBONES = {"conv": ConvBackbone, "gru": GRUBackbone, "transformer": TransformerBackbone}
+_BACKBONES = {
+    "conv": ConvBackbone,
+    "gru": GRUBackbone,
+    "lstm": LSTMBackbone,
+    "transformer": TransformerBackbone,
+}
 
 
 def make_backbone(name, hidden_dim, num_layers, dropout, dtype=None, **transformer_only):
-    """The backbone called `name`: `"conv"`, `"gru"` or `"transformer"`.
+    """The backbone called `name`: `"conv"`, `"gru"`, `"lstm"` or `"transformer"`.
 
     `transformer_only` holds `num_heads` and `positional_encoding`, which the others ignore.
     """

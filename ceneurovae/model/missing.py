@@ -36,6 +36,43 @@ def split_missing(x):
     return ops.where(observed, x, ops.zeros_like(x)), ops.cast(observed, x.dtype)
 
 
+def interpolate(x):
+    """`(B, T, C)` with NaN -> without: straight lines in time between what was observed.
+
+    Before the first and after the last observed sample of a channel its value is kept; a channel
+    of a window that was never observed is 0. `T` is fixed.
+    """
+    return ops.cond(ops.any(ops.isnan(x)), lambda: _interpolated(x), lambda: x)
+
+
+def _interpolated(x):
+    steps = x.shape[1]
+    time = ops.reshape(ops.arange(steps, dtype=x.dtype), (1, steps, 1))
+    time = ops.where(ops.isnan(x), x, time)  # of each observed sample, NaN where there is none
+    before, time_before = _carried(x), _carried(time)
+    after, time_after = _carried(x, backward=True), _carried(time, backward=True)
+    now = ops.reshape(ops.arange(steps, dtype=x.dtype), (1, steps, 1))
+    share = (now - time_before) / ops.maximum(time_after - time_before, 1.0)
+    value = before + share * (after - before)
+    for other in (before, after, ops.zeros_like(x)):  # one side, or none, was observed
+        value = ops.where(ops.isnan(value), other, value)
+    return value
+
+
+def _carried(x, backward=False):
+    """Every NaN replaced by the last value before it, or the next one after it, if there is one.
+
+    In `log2(T)` steps, each of which doubles how far values are carried.
+    """
+    steps, distance = x.shape[1], 1
+    while distance < steps:
+        blank = ops.full_like(x[:, :distance], float("nan"))
+        pair = [x[:, distance:], blank] if backward else [blank, x[:, :-distance]]
+        x = ops.where(ops.isnan(x), ops.concatenate(pair, axis=1), x)
+        distance *= 2
+    return x
+
+
 class MissingDataModel(keras.Model):
     """A Keras model whose data is `x` or `(x, mask)`, in every method that takes data.
 
@@ -46,7 +83,7 @@ class MissingDataModel(keras.Model):
 
     def train_step(self, *args):
         *state, batch = args
-        return super().train_step(*state, self._input_and_target(batch))
+        return super().train_step(*state, self._input_and_target(batch, training=True))
 
     def test_step(self, *args):
         *state, batch = args
@@ -56,8 +93,7 @@ class MissingDataModel(keras.Model):
         *state, batch = args
         return super().predict_step(*state, self._input_and_target(batch))
 
-    @staticmethod
-    def _input_and_target(batch):
+    def _input_and_target(self, batch, training=False):
         x, mask, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x = fold_mask(x if mask is None else (x, mask))
         return x, x, sample_weight

@@ -17,6 +17,13 @@ class ChannelScaler(keras.layers.Layer):
     alone. Its state is made of weights, so it is saved and exported with the model. A constant
     channel has a scale of 1.
 
+    Args:
+        scale: `"channel"` divides each channel by its own standard deviation, which gives a channel
+            of noise the weight of one of signal; `"group"` by the root of the mean variance of all
+            channels of its group, such as the neurons, which keeps the larger ones larger;
+            `"none"` by 1. The mean is taken off in all cases.
+        groups: Name of each channel's group, for `"group"`.
+
     Input shape:
         `(..., C)`, raw units.
 
@@ -31,8 +38,21 @@ class ChannelScaler(keras.layers.Layer):
     [-1.0, 1.0, 3.0]
     """
 
+    def __init__(self, scale="channel", groups=None, **kwargs):
+        super().__init__(**kwargs)
+        if scale not in ("channel", "group", "none"):
+            raise ValueError(f"scale is {scale!r}, expected one of channel, group, none.")
+        if scale == "group" and not groups:
+            raise ValueError("scale='group' needs groups, the name of the group of each channel.")
+        self.scale = scale
+        self.groups = None if groups is None else tuple(groups)
+
     def build(self, input_shape):
         shape = (input_shape[-1],)
+        if self.scale == "group" and len(self.groups) != shape[0]:
+            raise ValueError(
+                f"There are {len(self.groups)} groups for {shape[0]} channels. Name one for each."
+            )
 
         def weight(name, initializer):
             # Raw units may exceed the range of half precision: never cast behind our back.
@@ -101,8 +121,21 @@ class ChannelScaler(keras.layers.Layer):
                 f"The data has {len(count)} channels, the scaler has {self.mean.shape[0]}."
             )
         self.mean.assign(mean)
-        self.std.assign(np.where(constant, 1.0, std))
+        self.std.assign(self._scales(np.where(constant, 1.0, std), constant))
         self.count.assign(count)
+
+    def _scales(self, std, constant):
+        """What each channel is divided by, from the standard deviations, 1 where constant."""
+        if self.scale == "none":
+            return np.ones_like(std)
+        if self.scale == "channel":
+            return std
+        scales = std.copy()
+        for group in set(self.groups):
+            members = np.array([name == group for name in self.groups]) & ~constant
+            if members.any():
+                scales[members] = np.sqrt(np.mean(np.square(std[members])))
+        return scales
 
     def call(self, x):
         return (x - ops.cast(self.mean, x.dtype)) / ops.cast(self.std, x.dtype)
@@ -113,6 +146,9 @@ class ChannelScaler(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale, "groups": self.groups}
 
 
 def iterate_batches(data, size=1024):
@@ -126,6 +162,22 @@ def iterate_batches(data, size=1024):
         data = ([array[start : start + size] for array in arrays] for start in starts)
     for batch in data:
         yield ops.convert_to_numpy(fold_mask(batch))
+
+
+def some_windows(data, most=20_000, size=256):
+    """Batches of at most `most` windows of `data`: evenly spaced ones, where it has a `source`."""
+    source = getattr(data, "source", None)
+    if source is not None:
+        chosen = np.linspace(0, len(source) - 1, min(len(source), most)).astype("int64")
+        for start in range(0, len(chosen), size):
+            yield source.gather(chosen[start : start + size])
+        return
+    left = most
+    for x in iterate_batches(data, size):
+        yield x[:left]
+        left -= len(x)
+        if left <= 0:
+            return
 
 
 def _listed(flags):

@@ -8,12 +8,17 @@ import numpy as np
 from keras import ops
 
 from ceneurovae.config import VAEConfig
+from ceneurovae.model.augmentation import Augmentation
 from ceneurovae.model.decoder import Decoder
 from ceneurovae.model.encoder import Encoder
-from ceneurovae.model.loss import BatchMean, kl_divergence, loss_huber, loss_mse
+from ceneurovae.model.hiding import Hiding
+from ceneurovae.model.likelihood import make_likelihood
+from ceneurovae.model.linear_path import fit_subspace
+from ceneurovae.model.loss import BatchMean, kl_divergence, kl_objective
 from ceneurovae.model.missing import MissingDataModel, fold_mask
+from ceneurovae.model.refine import refine_posterior
 from ceneurovae.model.sampling import Sampling
-from ceneurovae.model.scaler import ChannelScaler, iterate_batches
+from ceneurovae.model.scaler import ChannelScaler, iterate_batches, some_windows
 
 
 class VAEOutput(NamedTuple):
@@ -22,6 +27,15 @@ class VAEOutput(NamedTuple):
     reconstruction: object
     mu: object
     logvar: object
+
+
+class TrainingOutput(NamedTuple):
+    """A `VAEOutput`, and the `target` `(B, T, C)` that the window became in training."""
+
+    reconstruction: object
+    mu: object
+    logvar: object
+    target: object
 
 
 class Posterior(NamedTuple):
@@ -97,10 +111,21 @@ class NeuroBehaviorVAE(MissingDataModel):
         if not isinstance(config, VAEConfig):
             raise ValueError(f"config is a {type(config).__name__}, expected a VAEConfig.")
         self.config = config
+        self.shrinkage = None
         self.kl_weight = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", name="kl_weight"
         )
-        self.scaler = ChannelScaler(dtype="float32", name="scaler")
+        self.scaler = ChannelScaler(
+            config.scale, config.channel_groups, dtype="float32", name="scaler"
+        )
+        self.likelihood = make_likelihood(config, dtype="float32", name="likelihood")
+        self.augmentation = self.hiding = None
+        if config.augment and self.likelihood.can_be_augmented:
+            self.augmentation = Augmentation(dtype="float32", name="augmentation")
+        if config.hide:
+            self.hiding = Hiding(
+                config.hide, config.hide_share, config.channel_groups, dtype="float32"
+            )
         self.sampling = Sampling(dtype="float32", name="sampling")
         self.encoder = Encoder(config.latent_dim, **self._network_settings(), name="encoder")
         self.decoder = None
@@ -126,6 +151,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         batch, steps, channels = input_shape
         self.decoder = Decoder(steps, channels, **self._network_settings(), name="decoder")
         self.scaler.build(input_shape)
+        self.likelihood.build(input_shape)
         self.encoder.build(input_shape)
         self.decoder.build((batch, self.config.latent_dim))
 
@@ -141,45 +167,78 @@ class NeuroBehaviorVAE(MissingDataModel):
                 "Give windows of that shape, or set seq_len and channels in the VAEConfig."
             )
 
+    def _input_and_target(self, batch, training=False):
+        x, y, sample_weight = super()._input_and_target(batch)
+        # What is shown and what is asked for are drawn in `call`: JAX keeps random state for it.
+        return ({"window": x} if training else x), y, sample_weight
+
     def call(self, inputs, training=False):
-        x = fold_mask(inputs)
+        from_step = isinstance(inputs, dict)
+        x = target = fold_mask(inputs["window"] if from_step else inputs)
         self._check_window(x.shape)
-        mu, logvar = self.encoder(self.scaler(x), training=training)
-        z = self.sampling((mu, logvar)) if training else mu
+        y = self.scaler(x)
+        if from_step:
+            if self.augmentation is not None:
+                y = self.augmentation(y, training=training)
+                target = self.scaler.inverse(y)
+            if self.hiding is not None:
+                y = self.hiding(y, training=training)
+        mu, logvar = self.encoder(y, training=training)
+        if training:
+            z = self.sampling((mu, logvar))
+        else:
+            mu, logvar = refine_posterior(self, x, mu, logvar, self.config.encoder_steps)
+            z = mu
+        reconstruction = self._expectation(z, training)
+        if from_step:
+            return TrainingOutput(reconstruction, mu, logvar, target)
+        return VAEOutput(reconstruction, mu, logvar)
+
+    def _expectation(self, z, training=False):
+        """Latents -> expected values in raw units."""
         scaled = ops.cast(self.decoder(z, training=training), "float32")
-        return VAEOutput(self.scaler.inverse(scaled), mu, logvar)
+        return self.likelihood.expectation(scaled, self.scaler)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean over the batch of `reconstruction + kl_weight * kl`; updates the metrics.
 
+        `kl` is that of `kl_objective`, with the free bits and the capacity of the config.
+
         Args:
             x: `(B, T, C)`, what the model was given.
             y: `(B, T, C)`, what it is to reconstruct; `None` means `x`.
-            y_pred: `VAEOutput`.
+            y_pred: `VAEOutput` or `TrainingOutput`.
             sample_weight: `(B,)` or `None`.
         """
-        reconstruction, kl = self.losses_of(x if y is None else y, y_pred)
-        self.elbo_parts.update_state(reconstruction, kl, sample_weight)
+        if isinstance(y_pred, TrainingOutput):
+            y = y_pred.target
+        y = x if y is None else y
+        reconstruction, kl = self.losses_of(y, y_pred)
+        self.elbo_parts.update_state(reconstruction, ops.sum(kl, axis=-1), sample_weight)
+        if training:
+            self.likelihood.follow(y, ops.stop_gradient(y_pred.reconstruction), self.scaler)
+        kl = kl_objective(kl, self.config.free_bits, self.config.capacity)
         objective = reconstruction + self.kl_weight * kl
         return self.batch_mean(objective, objective, sample_weight)
 
     def losses_of(self, x, output):
-        """Reconstruction loss and KL divergence of each window, each `(B,)`.
+        """Reconstruction loss `(B,)` of each window, and KL divergence `(B, Z)` of each latent.
 
         Args:
-            x: `(B, T, C)` in raw units; errors count in standard deviations of the channel.
+            x: `(B, T, C)` in raw units.
             output: The `VAEOutput`.
         """
-        y_true, y_pred = self.scaler(x), self.scaler(output.reconstruction)
-        config = self.config
-        if config.reconstruction_loss == "huber":
-            reconstruction = loss_huber(y_true, y_pred, config.huber_delta, config.reduction)
-        else:
-            reconstruction = loss_mse(y_true, y_pred, config.reduction)
-        return reconstruction, ops.sum(kl_divergence(output.mu, output.logvar), axis=-1)
+        reconstruction = self.likelihood.loss(x, output.reconstruction, self.scaler)
+        return reconstruction, kl_divergence(output.mu, output.logvar)
 
-    def adapt(self, data):
-        """Fits the scaler to training data: arrays, `(x, mask)`, or a dataset of batches.
+    def adapt(self, data, valid=None, shrinkage=None):
+        """Fits scaler, linear path and noise level to training data.
+
+        Args:
+            data: Arrays `(N, T, C)`, `(x, mask)`, or a dataset of batches.
+            valid: Validation data, likewise, on which the shrinkage of the linear path is chosen.
+            shrinkage: It, if it is not to be chosen; see `fit_subspace`. The attribute `shrinkage`
+                tells it afterwards.
 
         Raises:
             ValueError: if a channel is missing throughout, or the shape is not that of a window.
@@ -189,6 +248,21 @@ class NeuroBehaviorVAE(MissingDataModel):
             self.build((None, *first.shape[1:]))
         self.scaler.adapt(data)
 
+        def scaled(data):
+            return lambda: (self.scaler(x) for x in some_windows(data))
+
+        fitted, self.shrinkage = fit_subspace(
+            self.encoder.linear,
+            scaled(data),
+            self.config.latent_dim,
+            None if valid is None else scaled(valid),
+            shrinkage,
+        )
+        self.encoder.linear.assign(fitted)
+        self.decoder.linear.assign(fitted)
+        if hasattr(self.likelihood, "variance"):
+            self.likelihood.variance.assign(np.full(self.likelihood.channels, fitted["noise"]))
+
     @property
     def adapted(self):
         """Whether the scaler knows the data, from `adapt` or from a saved model."""
@@ -196,26 +270,61 @@ class NeuroBehaviorVAE(MissingDataModel):
 
     # Bound methods, because Keras would save a model that it finds among the attributes.
     @cached_property
-    def _predict_posterior(self):
-        return _Path(self, lambda x: Posterior(*self.encoder(self.scaler(fold_mask(x))))).predict
+    def _predict_window(self):
+        return _Path(self, self._expectation).predict
+
+    def _predictor(self, refine, function):
+        """`predict` of a function of a window and its posterior, refined in so many steps."""
+
+        def call(x):
+            x = fold_mask(x)
+            self._check_window(x.shape)
+            steps = self.config.encoder_steps + refine
+            posterior = refine_posterior(self, x, *self.encoder(self.scaler(x)), steps)
+            return function(Posterior(*posterior))
+
+        key = (refine, function.__name__)
+        if key not in self._predictors:
+            self._predictors[key] = _Path(self, call).predict
+        return self._predictors[key]
 
     @cached_property
-    def _predict_window(self):
-        return _Path(
-            self, lambda z: self.scaler.inverse(ops.cast(self.decoder(z), "float32"))
-        ).predict
+    def _predictors(self):
+        return {}
 
-    def encode(self, x, batch_size=32):
+    def encode(self, x, batch_size=None, refine=0):
         """Posterior of the latents of each window.
 
         Args:
             x: `(N, T, C)` raw units with NaN for missing, `(x, mask)`, or a dataset of batches.
             batch_size: Windows at a time, where `x` is an array.
+            refine: Further steps in which the posterior is improved on the decoder, at most; 0 for
+                the encoder, with the steps that are part of it. See `refine_posterior`.
 
         Returns:
             `Posterior(mu, logvar)`, NumPy arrays `(N, Z)`.
         """
-        return self._predict_posterior(x, batch_size=batch_size, verbose=0)
+        return self._predict(refine, _as_it_is, x, batch_size)
+
+    def reconstruct(self, x, batch_size=None, refine=0):
+        """Windows `(N, T, C)` in raw units, as NumPy, decoded from the means of `encode`."""
+        return self._predict(refine, self._expectation_of, x, batch_size)
+
+    def _expectation_of(self, posterior):
+        return self._expectation(posterior.mu)
+
+    def _predict(self, refine, function, x, batch_size):
+        self._require_built()
+        if batch_size is None:
+            batch_size = self._windows_at_once()
+        if not hasattr(x, "element_spec"):  # an array: in batches of our own choice
+            return self._predictor(refine, function)(x, batch_size=batch_size, verbose=0)
+        return self._predictor(refine, function)(x, verbose=0)
+
+    def _windows_at_once(self):
+        """How many windows' derivatives by all latents fit into 64 MiB."""
+        _, steps, channels = self.decoder.compute_output_shape((None, self.config.latent_dim))
+        return int(np.clip(2**24 // (steps * channels * (self.config.latent_dim + 1)), 1, 1024))
 
     def decode(self, z, batch_size=32):
         """Windows `(N, T, C)` in raw units, as NumPy, from latents `(N, Z)`."""
@@ -252,6 +361,10 @@ class NeuroBehaviorVAE(MissingDataModel):
         return cls(VAEConfig.from_dict(config.pop("config")), **config)
 
 
+def _as_it_is(posterior):
+    return posterior
+
+
 class _Path(MissingDataModel):
     """One way through a VAE, to `predict` with; never saved."""
 
@@ -259,6 +372,7 @@ class _Path(MissingDataModel):
         super().__init__(autocast=False, name="path")
         self.vae = vae
         self.function = function
+        self.built = True  # Keras would call it once to build it, operation by operation
 
     def call(self, inputs):
         return self.function(inputs)

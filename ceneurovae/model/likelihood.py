@@ -1,0 +1,258 @@
+"""What the decoder's output means: how likely it makes what was recorded."""
+
+import math
+
+import keras
+from keras import ops
+
+from ceneurovae.model.loss import (
+    loss_bernoulli,
+    loss_gaussian,
+    loss_huber,
+    loss_mse,
+    loss_poisson,
+)
+from ceneurovae.model.missing import split_missing
+
+# Beyond these a float32 holds the rate, or the complement of the probability, no longer exactly.
+LOG_RATE_LIMIT = 15.0
+LOGIT_LIMIT = 10.0
+# The noise level follows the squared error of the batches with this momentum.
+NOISE_MOMENTUM = 0.98
+LEAST_NOISE = 1e-6
+LEAST_MEAN = 1e-4
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class Likelihood(keras.layers.Layer):
+    """Squared error, and what the likelihoods share.
+
+    The decoder gives numbers in the units of the scaled data, `(B, T, C)`. `expectation` makes raw
+    units of them, `loss` compares those with what was recorded, and `pull` says in which
+    direction, and how firmly, the data pulls at the decoder's output.
+
+    Args:
+        reduction: `"sum"` or `"mean"` of the loss over the observed `(T, C)`.
+    """
+
+    # Whether stretching in time and scaling leave data of the kind that it was.
+    can_be_augmented = True
+    # Whether the loss is a negative log-likelihood in nats.
+    in_nats = False
+
+    def __init__(self, reduction="sum", **kwargs):
+        super().__init__(**kwargs)
+        self.reduction = reduction
+
+    def build(self, input_shape):
+        self.channels = input_shape[-1]
+
+    def expectation(self, scaled, scaler):
+        """Decoder output -> expected values in raw units, `(B, T, C)`."""
+        return scaler.inverse(scaled)
+
+    def loss(self, x, expected, scaler):
+        """Loss of each window, `(B,)`, from raw values and expectations."""
+        return loss_mse(scaler(x), scaler(expected), self.reduction)
+
+    def pull(self, x, scaled, scaler):
+        """Minus the derivative of the loss by the decoder's output, and the expected curvature.
+
+        Both `(B, T, C)`, and 0 where nothing was observed.
+        """
+        pull, curvature = self._pull_of_sum(x, scaled, scaler)
+        if self.reduction == "sum":
+            return pull, curvature
+        count = ops.sum(split_missing(x)[1], axis=(1, 2), keepdims=True)
+        count = ops.maximum(count, 1.0)
+        return pull / count, curvature / count
+
+    def _pull_of_sum(self, x, scaled, scaler):
+        error, observed = self._error(x, scaled, scaler)
+        return 2.0 * error, 2.0 * observed
+
+    def deviance(self, x, expected, scaler):
+        """How far expectations are from the data, `(B,)`: 0 where they are the same.
+
+        Squared errors, and what takes their place for counts and the rest: how much larger the
+        loss is than that of the data itself (Nelder & Wedderburn, "Generalized linear models",
+        1972).
+        """
+        return self.loss(x, expected, scaler) - self.loss(x, self.nearest(x), scaler)
+
+    def nearest(self, x):
+        """The expectation that is nearest to what was recorded."""
+        return x
+
+    def follow(self, x, expected, scaler):
+        """Moves what is learned beside the weights towards a batch; nothing, for most."""
+
+    def calibrate(self, x, expected, scaler):
+        """Sets the noise level to what held-out data shows; nothing, for those without one."""
+
+    def _error(self, x, scaled, scaler):
+        y, observed = split_missing(scaler(x))
+        return observed * (y - scaled), observed
+
+    def get_config(self):
+        return {**super().get_config(), "reduction": self.reduction}
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class HuberLikelihood(Likelihood):
+    """Huber loss; see `loss_huber`.
+
+    Args:
+        delta: Error above which the loss is linear.
+    """
+
+    def __init__(self, delta=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.delta = delta
+
+    def loss(self, x, expected, scaler):
+        return loss_huber(scaler(x), scaler(expected), self.delta, self.reduction)
+
+    def _pull_of_sum(self, x, scaled, scaler):
+        error, observed = self._error(x, scaled, scaler)
+        # Iteratively reweighted least squares: errors in the linear part count for less.
+        weight = observed * self.delta / ops.maximum(ops.abs(error), self.delta)
+        return weight * error, weight
+
+    def get_config(self):
+        return {**super().get_config(), "delta": self.delta}
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class GaussianLikelihood(Likelihood):
+    """Normal noise whose level is learned, so that reconstruction and KL balance by themselves.
+
+    For given reconstructions the best level is the mean squared error in closed form (Rybkin,
+    Daniilidis & Levine, "Simple and effective VAE training with calibrated decoders", 2021, section
+    3); it is followed as a running mean over batches.
+
+    Args:
+        noise: `"shared"` for one level for all channels, `"channel"` for one for each.
+    """
+
+    in_nats = True
+
+    def __init__(self, noise="shared", **kwargs):
+        super().__init__(**kwargs)
+        self.noise = noise
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.variance = self.add_weight(
+            shape=(self.channels,),
+            initializer="ones",
+            trainable=False,
+            dtype="float32",
+            autocast=False,
+            name="variance",
+        )
+
+    @property
+    def logvar(self):
+        """Logarithm of the noise variance of each channel, `(C,)`, in scaled units."""
+        return ops.log(ops.maximum(self.variance, LEAST_NOISE))
+
+    def loss(self, x, expected, scaler):
+        return loss_gaussian(scaler(x), scaler(expected), self.logvar, self.reduction)
+
+    def _pull_of_sum(self, x, scaled, scaler):
+        error, observed = self._error(x, scaled, scaler)
+        precision = 1.0 / ops.maximum(self.variance, LEAST_NOISE)
+        return precision * error, precision * observed
+
+    def deviance(self, x, expected, scaler):
+        return loss_mse(scaler(x), scaler(expected), self.reduction)
+
+    def follow(self, x, expected, scaler):
+        self.calibrate(x, expected, scaler, NOISE_MOMENTUM)
+
+    def calibrate(self, x, expected, scaler, momentum=0.0):
+        """Sets the noise level to the mean squared error of expectations, or moves it there."""
+        error, observed = self._error(x, scaler(expected), scaler)
+        axes = (0, 1) if self.noise == "channel" else (0, 1, 2)
+        count = ops.sum(observed, axis=axes)
+        mean = ops.sum(ops.square(error), axis=axes) / ops.maximum(count, 1.0)
+        moved = momentum * self.variance + (1 - momentum) * mean
+        self.variance.assign(ops.where(count > 0, moved, 1.0 * self.variance))
+
+    def get_config(self):
+        return {**super().get_config(), "noise": self.noise}
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class PoissonLikelihood(Likelihood):
+    """Counts; the decoder's output moves the logarithm of the rate.
+
+    `log(rate) = log(mean) + output * std / mean`, with mean and standard deviation of the channel:
+    near the mean rate, an output of 1 is one standard deviation, as it is for the encoder.
+    """
+
+    can_be_augmented = False
+    in_nats = True
+
+    def expectation(self, scaled, scaler):
+        return ops.exp(self._log_rate(scaled, scaler))
+
+    def _log_rate(self, scaled, scaler):
+        mean = ops.maximum(scaler.mean, LEAST_MEAN)
+        log_rate = ops.log(mean) + scaled * (scaler.std / mean)
+        return ops.clip(log_rate, -LOG_RATE_LIMIT, LOG_RATE_LIMIT)
+
+    def nearest(self, x):
+        return ops.maximum(x, math.exp(-LOG_RATE_LIMIT))
+
+    def loss(self, x, expected, scaler):
+        return loss_poisson(x, ops.log(expected), self.reduction)
+
+    def _pull_of_sum(self, x, scaled, scaler):
+        counts, observed = split_missing(x)
+        slope = scaler.std / ops.maximum(scaler.mean, LEAST_MEAN)
+        rate = self.expectation(scaled, scaler)
+        return observed * slope * (counts - rate), observed * slope**2 * rate
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class BernoulliLikelihood(Likelihood):
+    """Zeros and ones; the decoder's output moves the logit of the probability of one.
+
+    `logit(p) = logit(mean) + output / std`, so that near the mean an output of 1 is one standard
+    deviation.
+    """
+
+    can_be_augmented = False
+    in_nats = True
+
+    def expectation(self, scaled, scaler):
+        mean = ops.clip(scaler.mean, LEAST_MEAN, 1 - LEAST_MEAN)
+        logit = ops.log(mean) - ops.log1p(-mean) + scaled / scaler.std
+        return ops.sigmoid(ops.clip(logit, -LOGIT_LIMIT, LOGIT_LIMIT))
+
+    def nearest(self, x):
+        least = 1 / (1 + math.exp(LOGIT_LIMIT))
+        return ops.clip(x, least, 1 - least)
+
+    def loss(self, x, expected, scaler):
+        logit = ops.log(expected) - ops.log1p(-expected)
+        return loss_bernoulli(x, logit, self.reduction)
+
+    def _pull_of_sum(self, x, scaled, scaler):
+        values, observed = split_missing(x)
+        probability = self.expectation(scaled, scaler)
+        curvature = probability * (1 - probability) / ops.square(ops.convert_to_tensor(scaler.std))
+        return observed * (values - probability) / scaler.std, observed * curvature
+
+
+def make_likelihood(config, **kwargs):
+    """The likelihood that the fields of a `VAEConfig` ask for."""
+    kwargs["reduction"] = config.reduction
+    if config.reconstruction_loss == "huber":
+        return HuberLikelihood(config.huber_delta, **kwargs)
+    if config.reconstruction_loss == "gaussian":
+        return GaussianLikelihood(config.noise, **kwargs)
+    kinds = {"mse": Likelihood, "poisson": PoissonLikelihood, "bernoulli": BernoulliLikelihood}
+    return kinds[config.reconstruction_loss](**kwargs)

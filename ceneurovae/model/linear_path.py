@@ -1,0 +1,205 @@
+"""The linear model inside the model: probabilistic PCA of windows, on a smooth basis in time."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from ceneurovae.model.missing import interpolate
+
+MOST_COMPONENTS = 128
+MOST_CHANNEL_COMPONENTS = 40
+# Cosines in time: more where few channels leave room for them.
+COSINES_OF_FEW_CHANNELS, FEW_CHANNELS, COSINES = 40, 4, 24
+SHRINKAGES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+# Share of the variance that noise has at least, so that its logarithm stays finite.
+LEAST_NOISE = 1e-4
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class LinearPath(keras.layers.Layer):
+    """Scores of windows on principal components that are smooth in time, and back.
+
+    Windows are written in the products of the leading components of the channels and of cosines
+    in time (the DCT), and the components are principal ones of those coefficients, orthonormal in
+    `(T, C)`. With its variances and noise level it is the probabilistic PCA of Tipping & Bishop,
+    "Probabilistic principal component analysis", 1999: `x = sum_i w_i z_i u_i + noise` with
+    `w_i = sqrt(variance_i - noise)`, whose posterior is
+
+        mu_i = w_i / variance_i * score_i        logvar_i = log(noise / variance_i)
+
+    Its weights are not trained but set by `fit_subspace`; before that, the components are the
+    products of slow cosines and single channels.
+
+    Args:
+        seq_len: Length `T` of a window.
+        channels: Number `C` of channels.
+
+    Input shape:
+        `(B, T, C)`, scaled; NaN is interpolated in time.
+
+    Output shape:
+        `(B, M)`, scores, most variance first; `M` is at most 128. `inverse` goes back.
+    """
+
+    def __init__(self, seq_len, channels, **kwargs):
+        super().__init__(**kwargs)
+        self.seq_len = seq_len
+        self.channels = channels
+        self.channel_components = min(channels, MOST_CHANNEL_COMPONENTS)
+        most = COSINES_OF_FEW_CHANNELS if channels <= FEW_CHANNELS else COSINES
+        self.cosines = min(seq_len, most)
+        self.features = self.cosines * self.channel_components
+        self.components = min(self.features, MOST_COMPONENTS)
+        self.time_basis = cosine_basis(seq_len, self.cosines)
+
+    def build(self, input_shape=None):
+        # A name and shape, and what it is before the fit.
+        even = self.seq_len * self.channels / self.components
+        initial = {
+            "channel_basis": np.eye(self.channel_components, self.channels),
+            "mixing": np.eye(self.components, self.features),
+            "variances": np.full(self.components, even),
+            "noise": np.array(0.05),
+        }
+        for name, value in initial.items():
+            weight = self.add_weight(
+                shape=value.shape,
+                initializer=lambda shape, dtype, value=value: ops.convert_to_tensor(value, dtype),
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                name=name,
+            )
+            setattr(self, name, weight)
+
+    def assign(self, fitted):
+        """Takes over what `fit_subspace` found."""
+        for name, value in fitted.items():
+            getattr(self, name).assign(value)
+
+    def call(self, x):
+        return self.project(interpolate(ops.cast(x, "float32")))
+
+    def project(self, x):
+        """Scores `(B, M)` of `(B, T, C)` without NaN."""
+        return ops.matmul(self._coefficients(x), ops.transpose(self.mixing))
+
+    def inverse(self, scores):
+        """`(B, M)` or fewer leading scores -> `(B, T, C)`, float32."""
+        scores = ops.cast(scores, "float32")
+        coefficients = ops.matmul(scores, self.mixing[: scores.shape[-1]])
+        shape = (-1, self.cosines, self.channel_components)
+        in_channels = ops.matmul(ops.reshape(coefficients, shape), self.channel_basis)
+        return ops.matmul(ops.transpose(ops.cast(self.time_basis, "float32")), in_channels)
+
+    def _coefficients(self, x):
+        """`(B, K * P)`: products of cosines and channel components."""
+        components = ops.matmul(x, ops.transpose(self.channel_basis))
+        coefficients = ops.matmul(ops.cast(self.time_basis, "float32"), components)
+        return ops.reshape(coefficients, (-1, self.features))
+
+    def expectation(self, z):
+        """Scores `w * z` of latents `(B, Z)`: as many as there are latents, or components."""
+        z = ops.convert_to_tensor(z, "float32")[:, : self.components]
+        variances = self.variances[: z.shape[-1]]
+        return z * ops.sqrt(ops.maximum(variances - self.noise, 0.0))
+
+    def posterior(self, scores, latents):
+        """`mu` `(B, Z)` and `logvar` `(Z,)` of probabilistic PCA, those of the prior beyond `M`."""
+        variances = self.variances[:latents]
+        weights = ops.sqrt(ops.maximum(variances - self.noise, 0.0)) / variances
+        beyond = max(0, latents - self.components)
+        mu = ops.pad(scores[:, :latents] * weights, ((0, 0), (0, beyond)))
+        return mu, ops.pad(ops.log(self.noise / variances), ((0, beyond),))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.components)
+
+    def get_config(self):
+        return {**super().get_config(), "seq_len": self.seq_len, "channels": self.channels}
+
+
+def cosine_basis(steps, count):
+    """The `count` slowest of the orthonormal cosines (DCT-II) on `steps` samples, `(count, T)`."""
+    k, t = np.arange(count)[:, None], np.arange(steps) + 0.5
+    basis = np.cos(np.pi * k * t / steps) * np.sqrt(2.0 / steps)
+    basis[0] /= np.sqrt(2.0)
+    return basis.astype("float32")
+
+
+def fit_subspace(path, windows, latents, valid=None, shrinkage=None):
+    """What a `LinearPath` is to be, from training windows.
+
+    The second moments `S` of the coefficients are shrunk to their diagonal,
+    `(1 - a) S + a diag(S)`, before the components are taken: with fewer windows than coefficients,
+    leading components are else those of chance.
+
+    Args:
+        path: The `LinearPath`, built.
+        windows: Function that gives an iterable of batches `(n, T, C)`, scaled, with NaN.
+        latents: Number `Z` of latents.
+        valid: Likewise for validation windows, on which the shrinkage is chosen from 0, .1, .25,
+            .5, .75, .9 and 1, as that whose leading `Z` components capture most of their variance.
+        shrinkage: `a`, if it is not to be chosen; 0.25 where `valid` is `None` too.
+
+    Returns:
+        `(fitted, shrinkage)`: arguments of `LinearPath.assign`, and `a`.
+    """
+    moment = sum(_second_moment(x.reshape(-1, x.shape[-1])) for x in _filled(windows()))
+    channel_basis = np.linalg.eigh(moment)[1][:, ::-1][:, : path.channel_components].T
+    path.channel_basis.assign(channel_basis.astype("float32"))
+    moment, total = _coefficient_moment(path, windows)
+    if shrinkage is None:
+        shrinkage = 0.25
+        if valid is not None:
+            captured, _ = _coefficient_moment(path, valid)
+            shrinkage = max(
+                SHRINKAGES, key=lambda a: _captured(_components(moment, a, latents), captured)
+            )
+    mixing = _components(moment, shrinkage, path.components)
+    variances = np.einsum("mf,fg,mg->m", mixing, moment, mixing)
+    kept = min(latents, path.components)
+    left = max(path.seq_len * path.channels - kept, 1)
+    noise = max(total - variances[:kept].sum(), 0.0) / left
+    noise = max(noise, LEAST_NOISE)
+    fitted = {
+        "channel_basis": channel_basis,
+        "mixing": mixing,
+        "variances": np.maximum(variances, 1.01 * noise),
+        "noise": np.array(noise),
+    }
+    return {name: value.astype("float32") for name, value in fitted.items()}, shrinkage
+
+
+def _filled(batches):
+    for x in batches:
+        x = ops.convert_to_numpy(x)
+        if np.isnan(x).any():  # JAX compiles both branches of `interpolate` at each eager call
+            x = ops.convert_to_numpy(interpolate(ops.convert_to_tensor(x, "float32")))
+        yield x
+
+
+def _second_moment(rows):
+    rows = rows.astype("float64")
+    return rows.T @ rows
+
+
+def _coefficient_moment(path, windows):
+    """Mean outer product of the coefficients, and mean squared length of the windows."""
+    moment, total, count = 0.0, 0.0, 0
+    for x in _filled(windows()):
+        coefficients = ops.convert_to_numpy(path._coefficients(x))
+        moment = moment + _second_moment(coefficients)
+        total += float(np.square(x, dtype="float64").sum())
+        count += len(x)
+    return moment / count, total / count
+
+
+def _components(moment, shrinkage, count):
+    """The leading `count` eigenvectors of the shrunk moment, `(count, F)`."""
+    shrunk = (1 - shrinkage) * moment + shrinkage * np.diag(np.diag(moment))
+    return np.linalg.eigh(shrunk)[1][:, ::-1][:, :count].T
+
+
+def _captured(components, moment):
+    return np.einsum("mf,fg,mg->", components, moment, components)

@@ -1,0 +1,68 @@
+"""What is chosen on validation data once a model is trained: how much its networks count.
+
+The linear path alone is probabilistic PCA, so the choice between it and the network keeps a model
+of a small recording from being worse than the simple method.
+"""
+
+import numpy as np
+
+GAINS = (1.0, 0.5, 0.25, 0.0)
+# The network has to cut the deviance of the linear path by this share.
+MARGIN = 0.05
+# Steps of refinement where it is asked for.
+REFINE = 10
+MOST_WINDOWS = 1000
+
+
+def select(model, valid, weights=()):
+    """Leaves the model with the weights and gains that are best on validation windows.
+
+    Its noise level, if it has one, becomes that of the errors there.
+
+    Args:
+        model: `NeuroBehaviorVAE`, trained.
+        valid: Validation windows `(N, T, C)`.
+        weights: Lists of weights to choose from; those it has by default.
+
+    Returns:
+        Dictionary of JSON types: `weights`, the index of those chosen; `decoder_gain` and
+        `encoder_gain`; `deviance`, per window and refined, of the model and, as `linear`, of its
+        linear path; and `refine`, the steps that helped: `REFINE` or 0.
+    """
+    candidates = list(weights) or [model.get_weights()]
+    tried = {}
+    for index, values in enumerate(candidates):
+        model.set_weights(values)
+        for gain in GAINS if index == 0 else GAINS[:-1]:  # without a network, all are the same
+            model.decoder.gain.assign(gain)
+            tried[index, gain] = deviance(model, valid, REFINE)
+    linear = tried.pop((0, 0.0))
+    index, gain = min(tried, key=tried.get)
+    best = tried[index, gain]
+    if not best <= (1 - MARGIN) * linear:
+        index, gain, best = 0, 0.0, linear
+    model.set_weights(candidates[index])
+    model.decoder.gain.assign(gain)
+    encoders = {}
+    for encoder_gain in GAINS if gain else (0.0,):
+        model.encoder.gain.assign(encoder_gain)
+        encoders[encoder_gain] = deviance(model, valid)
+    encoder_gain = min(encoders, key=encoders.get)
+    model.encoder.gain.assign(encoder_gain)
+    # On training data errors are smaller, and the model would be too sure of itself.
+    model.likelihood.calibrate(valid, model.reconstruct(valid), model.scaler)
+    unrefined = deviance(model, valid)
+    return {
+        "weights": index,
+        "decoder_gain": gain,
+        "encoder_gain": encoder_gain,
+        "deviance": best,
+        "linear": linear,
+        "refine": REFINE if deviance(model, valid, REFINE) < unrefined else 0,
+    }
+
+
+def deviance(model, x, refine=0):
+    """Mean deviance per window of the reconstructions of `x` `(N, T, C)`."""
+    values = model.likelihood.deviance(x, model.reconstruct(x, refine=refine), model.scaler)
+    return float(np.mean(np.asarray(values), dtype="float64"))

@@ -1,0 +1,73 @@
+"""Selection: the floor is the linear path, and a network that is better is kept."""
+
+import keras
+import numpy as np
+from conftest import tiny_config
+from keras import ops
+
+from ceneurovae import NeuroBehaviorVAE
+from ceneurovae.selection import select
+from ceneurovae.training import train
+
+
+def curve(count, seed):
+    """Windows on half a circle in `(T, C)`, which a line does not follow."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(-np.pi / 2, np.pi / 2, size=(count, 1, 1))
+    time = np.linspace(0, 1, 12)[:, None]
+    x = np.cos(angle + time + np.array([0.0, 1.5, 3.0]))
+    return (x + 0.02 * rng.normal(size=x.shape)).astype("float32")
+
+
+def test_a_harmful_network_is_left_out():
+    x = curve(200, 0)
+    model = NeuroBehaviorVAE(tiny_config(latent_dim=1))
+    model.adapt(x)
+    linear = model.reconstruct(x, refine=10)
+    rng = np.random.default_rng(0)
+    for weight in model.decoder.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape))
+    choices = select(model, x)
+    assert choices["decoder_gain"] == choices["encoder_gain"] == 0
+    assert choices["deviance"] == choices["linear"]
+    np.testing.assert_allclose(model.reconstruct(x, refine=10), linear, atol=0.05)
+
+
+def test_without_its_gain_the_encoder_is_that_of_the_linear_path():
+    x = curve(20, 0)
+    model = NeuroBehaviorVAE(tiny_config(latent_dim=1))
+    model.adapt(x)
+    linear = model.encode(x)
+    for weight in model.encoder.trainable_weights:
+        weight.assign(np.ones(weight.shape))
+    assert np.abs(model.encode(x).logvar - linear.logvar).min() > 0.1
+    model.encoder.gain.assign(0.0)
+    for part, expected in zip(model.encode(x), linear, strict=True):
+        np.testing.assert_allclose(part, expected, atol=1e-5)
+
+
+def test_a_better_network_is_kept_and_the_noise_level_is_that_of_new_data():
+    keras.utils.set_random_seed(0)
+    model = NeuroBehaviorVAE(tiny_config(latent_dim=1, hidden_dim=32))
+    valid = curve(100, 1)
+    history = train(model, curve(640, 0), valid, epochs=15, lr=5e-3, batch_size=32, verbose=0)
+    choices = history.choices
+    assert choices["decoder_gain"] > 0
+    assert choices["deviance"] < 0.95 * choices["linear"]
+    error = np.square(
+        ops.convert_to_numpy(model.scaler(valid) - model.scaler(model.reconstruct(valid)))
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.likelihood.variance), error.mean(), rtol=1e-3
+    )
+
+
+def test_refitting_sees_validation_data_and_keeps_the_choices():
+    keras.utils.set_random_seed(0)
+    model = NeuroBehaviorVAE(tiny_config(latent_dim=1))
+    train_x, valid = curve(128, 0), curve(128, 1) + 5.0
+    history = train(model, train_x, valid, epochs=2, refit=True, verbose=0)
+    mean = np.concatenate([train_x, valid]).mean(axis=(0, 1))
+    np.testing.assert_allclose(ops.convert_to_numpy(model.scaler.mean), mean, rtol=1e-4)
+    gain = float(ops.convert_to_numpy(model.decoder.gain))
+    assert gain == history.choices["decoder_gain"]
