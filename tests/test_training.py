@@ -75,7 +75,7 @@ def test_plain_keras_works_on_datasets(simulated_worms):
     assert logs["reconstruction"][-1] < logs["reconstruction"][0]
 
 
-@pytest.mark.parametrize("backbone", ["conv", "gru"])
+@pytest.mark.parametrize("backbone", ["mlp", "conv"])
 def test_arrays_train_like_datasets(windows, backbone):
     model = new_model(backbone=backbone)
     history = train(model, windows, windows, epochs=2, batch_size=10, verbose=0)
