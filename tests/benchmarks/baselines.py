@@ -19,7 +19,7 @@ from sklearn.linear_model import Ridge
 from torch import nn
 
 SHRINKAGES = (0.001, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 0.9)
-VALID_WINDOWS = 150  # to choose the shrinkage with
+VALID_WINDOWS = 100  # to choose the shrinkage with
 MAX_ENTRIES = 1500  # in a window, for the methods that invert a matrix per window
 
 
@@ -311,6 +311,7 @@ class PlainVAE:
 
     def _train(self, train, epochs, valid=None):
         """Trains, keeps the weights that are best on `valid`; the number of epochs that took."""
+        torch.set_num_threads(1)  # so small a network waits for its threads more than it computes
         torch.manual_seed(self.seed)
         self.network = ConvolutionalVAE(*train.shape[1:], self.latents)
         optimizer = torch.optim.Adam(self.network.parameters(), self.learning_rate)
