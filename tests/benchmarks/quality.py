@@ -10,6 +10,11 @@ the same about the training mean. For imputation the test windows lose 20 % of t
 random, or a span of 15 samples in each channel, or their last quarter, or a group of channels; all
 methods are given the same windows, and only what was hidden counts.
 
+`elbo` is in nats per window of scaled values: for pPCA the exact log-likelihood, for this package
+the bound, which with the squared error leaves out the constant of its likelihood. `bits` are those
+per sample of counts under a Poisson likelihood: of a constant rate for `mean`, of the bound for
+this package.
+
 Numbers are means over seeds, `+-` half the range between seeds. PCA is the best on the test data
 of centred and uncentred, missing entries interpolated or at the mean, which favours it. A method
 without latents has one line per data set.
@@ -41,6 +46,7 @@ TRAIN_WINDOWS, TEST_WINDOWS = 5000, 2000  # evenly spaced ones, where there are 
 HIDDEN_SHARE, SPAN = 0.2, 15
 REFINE_STEPS = 50
 COLUMNS = ("r2", "skill", "random", "spans", "forecast", "decode", "elbo", "bits", "seconds")
+COLUMN_WIDTH = 15
 
 
 def ours(splits, latents, seed, refit=False, **config):
@@ -126,7 +132,8 @@ def scores(target, estimate):
     """R2 and skill over all entries of scaled windows that are not NaN in `target`."""
     target = np.asarray(target, dtype="float64")
     error = np.nansum(np.square(target - estimate))
-    about_mean = np.nansum(np.square(target - np.nanmean(target, axis=(0, 1))))
+    mean = np.nansum(target, axis=(0, 1)) / np.maximum((~np.isnan(target)).sum(axis=(0, 1)), 1)
+    about_mean = np.nansum(np.square(target - mean))
     return {"r2": 1 - error / about_mean, "skill": 1 - error / np.nansum(np.square(target))}
 
 
@@ -287,7 +294,10 @@ def table(rows):
     for (data, latents, method), group in grouped.items():
         if data != previous:
             shape = f"({group[0]['seq_len']}, {group[0]['channels']})"
-            lines += ["", f"{data} {shape}".ljust(28) + "".join(c.rjust(13) for c in COLUMNS)]
+            lines += [
+                "",
+                f"{data} {shape}".ljust(28) + "".join(c.rjust(COLUMN_WIDTH) for c in COLUMNS),
+            ]
             previous = data
         cells = [_cell([row[c] for row in group if c in row], c) for c in COLUMNS]
         size = "" if latents is None else f"Z={latents}"
@@ -297,12 +307,12 @@ def table(rows):
 
 def _cell(values, column):
     if not values:
-        return "".rjust(13)
+        return "".rjust(COLUMN_WIDTH)
     digits = {"elbo": 1, "seconds": 1}.get(column, 4)
     text = f"{np.mean(values):.{digits}f}"
-    if len(values) > 1:
-        text += f"+-{np.ptp(values) / 2:.{min(digits, 3)}f}".replace("0.", ".")
-    return text.rjust(13)
+    if np.ptp(values) > 0:
+        text += f"+-{np.ptp(values) / 2:.{min(digits, 3)}f}".replace("+-0.", "+-.")
+    return text.rjust(COLUMN_WIDTH)
 
 
 def main():
