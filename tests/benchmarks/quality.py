@@ -236,7 +236,7 @@ class Task:
             config["reconstruction_loss"] = "poisson"
         model, metrics, seconds = ours(self.splits, latents, seed, self.refit, **config)
         shared = {"seconds": seconds, "elbo": metrics["elbo"]}
-        if metrics.get("bits_per_sample") is not None:
+        if self.data.counts and "bits_per_sample" in metrics:
             shared["bits"] = metrics["bits_per_sample"]
         for name, refine in (("ours, encoder", 0), ("ours, refined", REFINE_STEPS)):
             estimate = our_reconstruction(model, self.raw, refine)
