@@ -80,7 +80,9 @@ def test_interpolation_and_last_value_at_known_places():
 @pytest.mark.parametrize("refit", [False, True])
 def test_imputing_keeps_what_was_observed(data, model, refit):
     x = with_gaps(data[200:])
-    filled = model.fit(with_gaps(data[:150]), data[150:200], refit=refit).impute(x)
+    train, valid = with_gaps(data[:150]), data[150:200]
+    both = np.concatenate([train, valid]) if refit else None
+    filled = model.fit(train, valid, refit=both).impute(x)
     observed = ~np.isnan(x)
     assert np.isfinite(filled).all()
     np.testing.assert_allclose(filled[observed], x[observed], rtol=1e-6)

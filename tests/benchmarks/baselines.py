@@ -3,8 +3,8 @@
 All work on scaled windows `(n, T, C)`: each channel has mean 0 and standard deviation 1 in the
 training data, and NaN means missing. They share one interface:
 
-- `fit(train, valid, refit=False)` fits to `train`; `valid` is for choices, and `refit` fits once
-  more to both with the choices fixed. Returns itself.
+- `fit(train, valid, refit=None)` fits to `train`; `valid` is for choices, and `refit` is what to
+  fit to once they are made, if it is not `train`. Returns itself.
 - `reconstruct(x)` passes windows through the latents;
 - `impute(x)` gives windows without NaN, those that were observed as they are.
 
@@ -49,8 +49,8 @@ def rows(x):
     return interpolated(x).reshape(len(x), -1)
 
 
-def joined(train, valid, refit):
-    return np.concatenate([train, valid]) if refit else train
+def final(train, refit):
+    return train if refit is None else refit
 
 
 def principal(centred, count):
@@ -72,7 +72,7 @@ def principal(centred, count):
 class ChannelMean:
     """The training mean."""
 
-    def fit(self, train, valid, refit=False):
+    def fit(self, train, valid, refit=None):
         return self
 
     def impute(self, x):
@@ -112,8 +112,8 @@ class PCA:
     def _rows(self, x):
         return rows(x) if self.interpolate else np.nan_to_num(x, nan=0.0).reshape(len(x), -1)
 
-    def fit(self, train, valid, refit=False):
-        x = self._rows(joined(train, valid, refit)).astype("float64")
+    def fit(self, train, valid, refit=None):
+        x = self._rows(final(train, refit)).astype("float64")
         self.mean = x.mean(axis=0) if self.centred else 0.0
         _, self.components, _ = principal(x - self.mean, self.latents)
         return self
@@ -136,8 +136,8 @@ class ProbabilisticPCA:
     def __init__(self, latents):
         self.latents = latents
 
-    def fit(self, train, valid, refit=False):
-        x = rows(joined(train, valid, refit))
+    def fit(self, train, valid, refit=None):
+        x = rows(final(train, refit))
         self.mean = x.mean(axis=0)
         variances, components, total = principal(x - self.mean, self.latents)
         rest = max(x.shape[1] - len(variances), 1)
@@ -188,7 +188,7 @@ class WindowGaussian:
     def __init__(self, hide):
         self.hide = hide
 
-    def fit(self, train, valid, refit=False):
+    def fit(self, train, valid, refit=None):
         self._moments(train)
         chosen = valid[np.linspace(0, len(valid) - 1, min(len(valid), VALID_WINDOWS)).astype(int)]
         hidden = [hide(chosen) for hide in self.hide]
@@ -197,8 +197,8 @@ class WindowGaussian:
             estimates = [self.impute(x) for x in hidden]
             errors.append(sum(np.nansum(np.square(chosen - e)) for e in estimates))
         self.shrinkage = SHRINKAGES[int(np.argmin(errors))]
-        if refit:
-            self._moments(joined(train, valid, refit))
+        if refit is not None:
+            self._moments(final(train, refit))
         return self
 
     def _moments(self, train):
@@ -235,13 +235,13 @@ class RidgeDecoder:
     def _values(self, x):
         return rows(x[:, :, self.targets])
 
-    def fit(self, train, valid, refit=False):
+    def fit(self, train, valid, refit=None):
         features, values = self._features(train), self._values(train)
         candidates = [Ridge(penalty).fit(features, values) for penalty in np.logspace(0, 6, 13)]
         scores = [c.score(self._features(valid), self._values(valid)) for c in candidates]
         self.ridge = candidates[int(np.argmax(scores))]
-        if refit:
-            both = joined(train, valid, refit)
+        if refit is not None:
+            both = final(train, refit)
             self.ridge.fit(self._features(both), self._values(both))
         return self
 
@@ -303,10 +303,10 @@ class PlainVAE:
     def __init__(self, latents, seed=0):
         self.latents, self.seed = latents, seed
 
-    def fit(self, train, valid, refit=False):
+    def fit(self, train, valid, refit=None):
         best = self._train(train, self.epochs, valid)
-        if refit:
-            self._train(joined(train, valid, refit), best)
+        if refit is not None:
+            self._train(final(train, refit), best)
         return self
 
     def _train(self, train, epochs, valid=None):

@@ -8,10 +8,10 @@ seeds. Errors are counted in standard deviations of the channel in the training 
 channels, over observed entries: `R2 = 1 - SSE / SST` about the test mean of each channel, `skill`
 the same about the training mean. For imputation the test windows lose 20 % of their entries at
 random, or a span of 15 samples in each channel, or their last quarter, or a group of channels; all
-methods are given the same windows, and only what was hidden counts.
+baselines are given the same windows, and only what was hidden counts.
 
 `elbo` is in nats per window of scaled values: for pPCA the exact log-likelihood, for this package
-the bound, which with the squared error leaves out the constant of its likelihood. `bits` are those
+the bound, in the units of its own scaler. `bits` are those
 per sample of counts under a Poisson likelihood: of a constant rate for `mean`, of the bound for
 this package.
 
@@ -21,7 +21,6 @@ without latents has one line per data set.
 """
 
 import argparse
-import inspect
 import json
 import time
 from collections import defaultdict
@@ -44,7 +43,7 @@ from quality_data import named
 
 TRAIN_WINDOWS, TEST_WINDOWS = 5000, 2000  # evenly spaced ones, where there are more
 HIDDEN_SHARE, SPAN = 0.2, 15
-REFINE_STEPS = 50
+REFINE_STEPS = 10
 COLUMNS = ("r2", "skill", "random", "spans", "forecast", "decode", "elbo", "bits", "seconds")
 COLUMN_WIDTH = 15
 
@@ -57,30 +56,19 @@ def ours(splits, latents, seed, refit=False, **config):
     import keras
 
     from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, train
+    from ceneurovae.config import groups_of
     from ceneurovae.pipeline import stream
+    from ceneurovae.training import BATCH_SIZE
 
-    # Until `train` has it, there is nothing to say; then: train(..., refit=refit).
-    refitting = {"refit": refit} if "refit" in inspect.signature(train).parameters else {}
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)
+    config.setdefault("channel_groups", groups_of(splits.train.channels))
     config = VAEConfig(seq_len=splits.train.seq_len, latent_dim=latents, **config)
     model = NeuroBehaviorVAE(config)
-    train_ds, valid_ds, _ = stream(splits, seed=seed)
-    train(model, train_ds, valid_ds, seed=seed, verbose=0, **refitting)
+    train_ds, valid_ds, _ = stream(splits, BATCH_SIZE, seed=seed)
+    train(model, train_ds, valid_ds, seed=seed, refit=refit, verbose=0)
     seconds = time.perf_counter() - start
     return model, evaluate(model, some(splits.test, TEST_WINDOWS)), seconds
-
-
-def our_reconstruction(model, x, refine):
-    """Windows `(n, T, C)` in raw units through the latents; `None` where that cannot be done."""
-    if hasattr(model, "reconstruct"):
-        return np.asarray(model.reconstruct(x, refine=refine))
-    return None if refine else model.predict(x, verbose=0).reconstruction
-
-
-def our_imputation(model, x):
-    """Windows `(n, T, C)` in raw units without NaN; `None` where that cannot be done."""
-    return np.asarray(model.impute(x)) if hasattr(model, "impute") else None
 
 
 def some(windows, count):
@@ -148,6 +136,7 @@ class Task:
 
     def __init__(self, data, splits, refit):
         self.data, self.splits, self.refit = data, splits, refit
+        self.last = None
         self.scale = Scale(splits.train)
         self.raw = some(splits.test, TEST_WINDOWS)
         self.train, self.valid, self.test = (
@@ -158,6 +147,8 @@ class Task:
                 self.raw,
             )
         )
+        if refit:
+            self.last = self.scale(some(splits.joined(), TRAIN_WINDOWS))
         self.hide = {"random": hide_random, "spans": hide_spans, "forecast": hide_last}
         self.decoded = []
         if data.decoded is not None:
@@ -182,7 +173,7 @@ class Task:
     def fitted(self, model):
         """The model, fitted, and the seconds that took."""
         start = time.perf_counter()
-        model.fit(self.train, self.valid, refit=self.refit)
+        model.fit(self.train, self.valid, refit=self.last)
         return model, time.perf_counter() - start
 
     def baseline(self, model):
@@ -232,30 +223,15 @@ class Task:
 
     def ours(self, latents, seed, **config):
         """`(method, scores)` of this package: the encoder alone, and refined."""
-        if self.data.counts and "poisson" in known_losses():
+        if self.data.counts:
             config["reconstruction_loss"] = "poisson"
         model, metrics, seconds = ours(self.splits, latents, seed, self.refit, **config)
         shared = {"seconds": seconds, "elbo": metrics["elbo"]}
-        if self.data.counts and "bits_per_sample" in metrics:
+        if self.data.counts:
             shared["bits"] = metrics["bits_per_sample"]
         for name, refine in (("ours, encoder", 0), ("ours, refined", REFINE_STEPS)):
-            estimate = our_reconstruction(model, self.raw, refine)
-            if estimate is not None:
-                yield name, self.reconstruction(self.scale(estimate)) | shared
-
-        def impute(x):
-            filled = our_imputation(model, x)
-            return None if filled is None else self.scale(filled)
-
-        imputed = self.imputation(impute)
-        if imputed:
-            yield "ours, impute", imputed
-
-
-def known_losses():
-    from ceneurovae.config import RECONSTRUCTION_LOSSES
-
-    return RECONSTRUCTION_LOSSES
+            estimate = model.reconstruct(self.raw, refine=refine)
+            yield name, self.reconstruction(self.scale(estimate)) | shared
 
 
 def rows_of(data, arguments):
