@@ -158,7 +158,7 @@ def train(
         weights = [model.get_weights(), keeper.weights]
         valid = np.concatenate(list(some_windows(valid_ds, MOST_WINDOWS)))
         choices = select(model, valid, [w for w in weights if w is not None])
-        choices["epoch"] = keeper.best_epoch if choices.pop("weights") else epochs - 1
+        choices["epoch"] = keeper.best_epoch if choices.pop("weights") else history.epoch[-1]
         history.choices = {**choices, "shrinkage": model.shrinkage}
         if refit:
             _refit(model, given, history.choices, batch_size, steps, fit)
