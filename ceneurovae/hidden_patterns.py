@@ -4,7 +4,8 @@ import numbers
 
 import numpy as np
 
-KINDS = ("entries", "spans", "channels", "groups", "end")
+from ceneurovae.config import HIDDEN as KINDS
+
 _WITH_SPAN, _WITH_WHICH = ("spans", "end"), ("channels", "groups")
 
 

@@ -187,12 +187,17 @@ class NeuroBehaviorVAE(MissingDataModel):
         if training:
             z = self.sampling((mu, logvar))
         else:
-            mu, logvar = refine_posterior(self, x, mu, logvar, self.config.encoder_steps)
+            mu, logvar = self._refined(x, mu, logvar)
             z = mu
         reconstruction = self._expectation(z, training)
         if from_step:
             return TrainingOutput(reconstruction, mu, logvar, target)
         return VAEOutput(reconstruction, mu, logvar)
+
+    def _refined(self, x, mu, logvar, further=0):
+        """The `Posterior` after the steps that are part of encoding, and further ones."""
+        steps = self.config.encoder_steps + further
+        return Posterior(*refine_posterior(self, x, mu, logvar, steps))
 
     def _expectation(self, z, training=False):
         """Latents -> expected values in raw units."""
@@ -279,9 +284,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         def call(x):
             x = fold_mask(x)
             self._check_window(x.shape)
-            steps = self.config.encoder_steps + refine
-            posterior = refine_posterior(self, x, *self.encoder(self.scaler(x)), steps)
-            return function(Posterior(*posterior))
+            return function(self._refined(x, *self.encoder(self.scaler(x)), refine))
 
         key = (refine, function.__name__)
         if key not in self._predictors:
