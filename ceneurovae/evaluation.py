@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 
 from ceneurovae.import_data import reload_splits
 from ceneurovae.model.loss import kl_divergence
+from ceneurovae.model.refine import REFINE
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.selection import REFINE
 from ceneurovae.windows import Windows
 
 PCA_WINDOWS = 5000

@@ -6,11 +6,12 @@ of a small recording from being worse than the simple method.
 
 import numpy as np
 
+from ceneurovae.model.refine import REFINE
+
 GAINS = (1.0, 0.5, 0.25, 0.0)
-# The network has to cut the deviance of the linear path by this share.
+# By this share the network has to cut the deviance of the linear path, and earlier weights that of
+# the last ones: those of the middle of the training have not seen the rate fall.
 MARGIN = 0.05
-# Steps of refinement where it is asked for.
-REFINE = 10
 MOST_WINDOWS = 1000
 
 
@@ -22,7 +23,7 @@ def select(model, valid, weights=()):
     Args:
         model: `NeuroBehaviorVAE`, trained.
         valid: Validation windows `(N, T, C)`.
-        weights: Lists of weights to choose from; those it has by default.
+        weights: Lists of weights to choose from, the last ones first; those it has by default.
 
     Returns:
         Dictionary of JSON types: `weights`, the index of those chosen; `decoder_gain` and
@@ -37,7 +38,7 @@ def select(model, valid, weights=()):
             model.decoder.gain.assign(gain)
             tried[index, gain] = deviance(model, valid, REFINE)
     linear = tried.pop((0, 0.0))
-    index, gain = min(tried, key=tried.get)
+    index, gain = min(tried, key=lambda key: tried[key] / (1 if key[0] == 0 else 1 - MARGIN))
     best = tried[index, gain]
     if not best <= (1 - MARGIN) * linear:
         index, gain, best = 0, 0.0, linear

@@ -159,9 +159,12 @@ def train(
         valid = np.concatenate(list(some_windows(valid_ds, MOST_WINDOWS)))
         choices = select(model, valid, [w for w in weights if w is not None])
         choices["epoch"] = keeper.best_epoch if choices.pop("weights") else history.epoch[-1]
+        choices["residual"] = model.adapt_residual(*given)
         history.choices = {**choices, "shrinkage": model.shrinkage}
         if refit:
             _refit(model, given, history.choices, batch_size, steps, fit)
+    else:
+        model.adapt_residual(given[0])
     if run is not None:
         run.finish(model, history.choices)
     return history
@@ -183,6 +186,7 @@ def _refit(model, given, choices, batch_size, steps, fit):
     for chosen, weight in zip(model.likelihood.weights, fresh.likelihood.weights, strict=True):
         weight.assign(chosen)
     model.set_weights(fresh.get_weights())
+    model.adapt_residual(data, choices=choices["residual"])
 
 
 def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):

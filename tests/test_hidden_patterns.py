@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ceneurovae.hidden_patterns import KINDS, hide_pattern
+from ceneurovae.model.hidden_patterns import KINDS, hide_pattern
 
 SHAPE = (200, 40, 3)
 GROUPS = ("neural", "behavior", "pupil")

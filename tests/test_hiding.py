@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from ceneurovae import hidden_patterns
-from ceneurovae.hidden_patterns import hide_pattern
-from ceneurovae.model import Hiding, hiding
+from ceneurovae.model import Hiding, hidden_patterns, hiding
+from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.missing import split_missing
 
 WINDOWS = 2000

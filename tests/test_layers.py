@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from ceneurovae.hidden_patterns import KINDS
 from ceneurovae.model import (
     Augmentation,
     ChannelScaler,
@@ -18,6 +17,7 @@ from ceneurovae.model import (
     Sampling,
     TransformerBackbone,
 )
+from ceneurovae.model.hidden_patterns import KINDS
 
 BACKBONES = ("conv", "gru", "lstm", "transformer")
 NETWORK = {"hidden_dim": 8, "num_layers": 2, "dropout": 0.1, "num_heads": 2}

@@ -13,7 +13,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NUMPY_ONLY = (
     *("recording", "readers", "resample", "windows", "short", "splits", "import_data"),
     *("buffers", "shuffling", "config", "simulation", "inspection", "diagnosis", "verification"),
-    "hidden_patterns",
 )
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 

@@ -33,15 +33,16 @@ class LinearPath(keras.layers.Layer):
     Args:
         seq_len: Length `T` of a window.
         channels: Number `C` of channels.
+        most_components: How many components `M` there are at most.
 
     Input shape:
         `(B, T, C)`, scaled; NaN is interpolated in time.
 
     Output shape:
-        `(B, M)`, scores, most variance first; `M` is at most 128. `inverse` goes back.
+        `(B, M)`, scores, most variance first. `inverse` goes back.
     """
 
-    def __init__(self, seq_len, channels, **kwargs):
+    def __init__(self, seq_len, channels, most_components=MOST_COMPONENTS, **kwargs):
         super().__init__(**kwargs)
         self.seq_len = seq_len
         self.channels = channels
@@ -49,7 +50,8 @@ class LinearPath(keras.layers.Layer):
         most = COSINES_OF_FEW_CHANNELS if channels <= FEW_CHANNELS else COSINES
         self.cosines = min(seq_len, most)
         self.features = self.cosines * self.channel_components
-        self.components = min(self.features, MOST_COMPONENTS)
+        self.most_components = most_components
+        self.components = min(self.features, most_components)
         self.time_basis = cosine_basis(seq_len, self.cosines)
 
     def build(self, input_shape=None):
@@ -116,7 +118,12 @@ class LinearPath(keras.layers.Layer):
         return (input_shape[0], self.components)
 
     def get_config(self):
-        return {**super().get_config(), "seq_len": self.seq_len, "channels": self.channels}
+        return {
+            **super().get_config(),
+            "seq_len": self.seq_len,
+            "channels": self.channels,
+            "most_components": self.most_components,
+        }
 
 
 def cosine_basis(steps, count):

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+# Steps where refinement is asked for.
+REFINE = 10
 # Finite difference by which the decoder is moved along each latent, in prior deviations.
 DIFFERENCE = 1e-2
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-4, 1e4
@@ -17,11 +19,10 @@ def refine_posterior(model, x, mu, logvar, steps):
 
     Maximises `log p(x | z) - |z|^2 / 2` over `z` from `mu`, with the decoder and its likelihood, by
     damped Gauss-Newton steps (Levenberg, 1944; Marquardt, 1963), each window with a damping of its
-    own. The derivative of the decoder is taken by finite differences, which needs no more than its
-    forward pass on any backend. `logvar` becomes `-log(1 + sum_n w_n J_nz^2)`, with `J` the
-    derivative of the decoder's output and `w` the curvature of the loss: of all normal
-    distributions with independent latents the closest to the posterior (Opper & Archambeau, "The
-    variational Gaussian approximation revisited", 2009), where the decoder is linear.
+    own. `logvar` becomes `-log(1 + sum_n w_n J_nz^2)`, with `J` the derivative of the decoder's
+    output and `w` the curvature of the loss: of all normal distributions with independent latents
+    the closest to the posterior (Opper & Archambeau, "The variational Gaussian approximation
+    revisited", 2009), where the decoder is linear.
 
     Args:
         model: The VAE: its `decoder`, `likelihood` and `scaler`.
@@ -44,15 +45,11 @@ def refine_posterior(model, x, mu, logvar, steps):
 
     def derivative(z):
         """Gradient `(B, Z)` and Gauss-Newton matrix `(B, Z, Z)` of minus the loss."""
-        scaled = _decoded(model, z)
-        shape = (-1, latents, scaled.shape[1] * scaled.shape[2])
-        moved = z[:, None] + DIFFERENCE * ops.eye(latents, dtype="float32")
-        moved = _decoded(model, ops.reshape(moved, (-1, latents)))
-        flat = ops.reshape(scaled, (-1, 1, shape[2]))
-        jacobian = (ops.reshape(moved, shape) - flat) / DIFFERENCE
+        scaled, jacobian = slopes(lambda z: _decoded(model, z), z)
+        entries = jacobian.shape[-1]
         pull, curvature = model.likelihood.pull(x, scaled, model.scaler)
-        gradient = ops.matmul(jacobian, ops.reshape(pull, (-1, shape[2], 1)))[..., 0] - z
-        weighted = jacobian * ops.reshape(curvature, (-1, 1, shape[2]))
+        gradient = ops.matmul(jacobian, ops.reshape(pull, (-1, entries, 1)))[..., 0] - z
+        weighted = jacobian * ops.reshape(curvature, (-1, 1, entries))
         matrix = ops.matmul(weighted, ops.transpose(jacobian, (0, 2, 1)))
         return gradient, matrix + ops.eye(latents, dtype="float32")
 
@@ -90,6 +87,18 @@ def refine_posterior(model, x, mu, logvar, steps):
         state = ops.while_loop(unfinished, improve, state)
     _, mu, _, _, diagonal, _ = state
     return mu, -ops.log(diagonal)
+
+
+def slopes(decode, z):
+    """Windows `(B, T, C)` of latents `(B, Z)`, and their derivatives `(B, Z, T * C)`.
+
+    By finite differences, which takes no more than the forward pass on any backend.
+    """
+    window = decode(z)
+    latents, entries = z.shape[-1], window.shape[1] * window.shape[2]
+    moved = z[:, None] + DIFFERENCE * ops.eye(latents, dtype="float32")
+    moved = ops.reshape(decode(ops.reshape(moved, (-1, latents))), (-1, latents, entries))
+    return window, (moved - ops.reshape(window, (-1, 1, entries))) / DIFFERENCE
 
 
 def _decoded(model, z):

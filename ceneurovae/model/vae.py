@@ -12,11 +12,12 @@ from ceneurovae.model.augmentation import Augmentation
 from ceneurovae.model.decoder import Decoder
 from ceneurovae.model.encoder import Encoder
 from ceneurovae.model.hiding import Hiding
-from ceneurovae.model.likelihood import make_likelihood
+from ceneurovae.model.likelihood import GaussianLikelihood, make_likelihood
 from ceneurovae.model.linear_path import fit_subspace
 from ceneurovae.model.loss import BatchMean, kl_divergence, kl_objective
-from ceneurovae.model.missing import MissingDataModel, fold_mask
-from ceneurovae.model.refine import refine_posterior
+from ceneurovae.model.missing import MissingDataModel, fold_mask, interpolate
+from ceneurovae.model.refine import REFINE, refine_posterior, slopes
+from ceneurovae.model.residual import MOST_ENTRIES, ResidualGaussian, fit_residual
 from ceneurovae.model.sampling import Sampling
 from ceneurovae.model.scaler import ChannelScaler, iterate_batches, some_windows
 
@@ -128,7 +129,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             )
         self.sampling = Sampling(dtype="float32", name="sampling")
         self.encoder = Encoder(config.latent_dim, **self._network_settings(), name="encoder")
-        self.decoder = None
+        self.decoder = self.residual = None
         self.elbo_parts = ELBOParts()
         self.batch_mean = BatchMean()
         if config.channels is not None:
@@ -154,6 +155,9 @@ class NeuroBehaviorVAE(MissingDataModel):
         self.likelihood.build(input_shape)
         self.encoder.build(input_shape)
         self.decoder.build((batch, self.config.latent_dim))
+        if channels * steps**2 <= MOST_ENTRIES:
+            self.residual = ResidualGaussian(steps, channels, dtype="float32", name="residual")
+            self.residual.build()
 
     def _check_window(self, shape):
         expected = (self.config.seq_len, self.config.channels)
@@ -267,6 +271,24 @@ class NeuroBehaviorVAE(MissingDataModel):
         self.decoder.linear.assign(fitted)
         if hasattr(self.likelihood, "variance"):
             self.likelihood.variance.assign(np.full(self.likelihood.channels, fitted["noise"]))
+        if self.residual is not None:
+            self.residual.whiten(fitted["noise"])
+
+    def adapt_residual(self, data, valid=None, choices=None):
+        """Fits what `impute` knows of the residuals, once the model is trained; `train` does so.
+
+        Args:
+            data: Training data, as for `adapt`. Of more than 2000 windows, 2000 evenly spaced ones
+                are used.
+            valid: Validation data, likewise, on which the choices are made.
+            choices: They, if they are not to be made; see `fit_residual`.
+
+        Returns:
+            The choices, a dictionary of JSON types; `None` for windows so large that `impute`
+            interpolates the residuals.
+        """
+        self._require_built()
+        return None if self.residual is None else fit_residual(self, data, valid, choices)
 
     @property
     def adapted(self):
@@ -278,15 +300,16 @@ class NeuroBehaviorVAE(MissingDataModel):
     def _predict_window(self):
         return _Path(self, self._expectation).predict
 
-    def _predictor(self, refine, function):
-        """`predict` of a function of a window and its posterior, refined in so many steps."""
+    def _predictor(self, refine, name, *arguments):
+        """`predict` of a method of a window, its posterior refined in so many steps, and more."""
 
         def call(x):
             x = fold_mask(x)
             self._check_window(x.shape)
-            return function(self._refined(x, *self.encoder(self.scaler(x)), refine))
+            posterior = self._refined(x, *self.encoder(self.scaler(x)), refine)
+            return getattr(self, name)(x, posterior, *arguments)
 
-        key = (refine, function.__name__)
+        key = (refine, name, *arguments)
         if key not in self._predictors:
             self._predictors[key] = _Path(self, call).predict
         return self._predictors[key]
@@ -307,22 +330,102 @@ class NeuroBehaviorVAE(MissingDataModel):
         Returns:
             `Posterior(mu, logvar)`, NumPy arrays `(N, Z)`.
         """
-        return self._predict(refine, _as_it_is, x, batch_size)
+        return self._predict(x, batch_size, refine, "_posterior")
 
     def reconstruct(self, x, batch_size=None, refine=0):
         """Windows `(N, T, C)` in raw units, as NumPy, decoded from the means of `encode`."""
-        return self._predict(refine, self._expectation_of, x, batch_size)
+        return self._predict(x, batch_size, refine, "_reconstruction")
 
-    def _expectation_of(self, posterior):
+    def impute(self, x, num_samples=None, batch_size=None, refine=REFINE, seed=None):
+        """Windows with every NaN filled in, and what was observed left as it is.
+
+        What is missing gets its conditional mean, given what was observed: that of the decoder,
+        linear about the refined latents, plus that of the residuals, whose correlations in time and
+        between channels `adapt_residual` found. A channel or group of channels, the end of the
+        window, or any entries may be missing.
+
+        Args:
+            x: `(N, T, C)` raw units with NaN for missing, `(x, mask)`, or a dataset of batches.
+            num_samples: With the Gaussian likelihood: how many draws to make instead of the mean,
+                from the distribution of what would have been recorded, noise included.
+            batch_size: Windows at a time, where `x` is an array.
+            refine: Steps in which the latents are improved on the decoder.
+            seed: Decides the draws.
+
+        Returns:
+            `(N, T, C)`, or draws `(num_samples, N, T, C)`, as NumPy. The 5 % and 95 % quantiles of
+            the draws are the ends of 90 % intervals.
+
+        Raises:
+            ValueError: if draws are asked for and the likelihood is not Gaussian, or the window too
+                large for `ResidualGaussian`.
+        """
+        if num_samples is None:
+            return self._predict(x, batch_size, refine, "_imputed")
+        if self.residual is None or not isinstance(self.likelihood, GaussianLikelihood):
+            raise ValueError(
+                "Draws need reconstruction_loss='gaussian' and a window of at most "
+                f"{MOST_ENTRIES} pairs of samples, C * T * T. Leave num_samples out."
+            )
+        if seed is not None:
+            self.residual.reseed(seed)
+        return np.moveaxis(self._predict(x, batch_size, refine, "_draws", num_samples), -1, 0)
+
+    def linearise(self, x, batch_size=None, refine=REFINE):
+        """The decoder about the refined latents of windows, as a straight line.
+
+        Returns:
+            `(origin, slopes)`: `(N, T, C)`, the scaled window where it meets `z = 0`, and
+            `(N, T, C, Z)`, its derivatives.
+        """
+        return self._predict(x, batch_size, refine, "_linearised")
+
+    def _posterior(self, x, posterior):
+        return posterior
+
+    def _reconstruction(self, x, posterior):
         return self._expectation(posterior.mu)
 
-    def _predict(self, refine, function, x, batch_size):
+    def _linearised(self, x, posterior):
+        """Scaled window at `z = 0` of the decoder made linear at the mean, and its slopes.
+
+        `(B, T, C)` and `(B, T, C, Z)`.
+        """
+
+        def decode(z):
+            return self.scaler(self._expectation(z))
+
+        window, derivative = slopes(decode, posterior.mu)
+        origin = window - ops.reshape(
+            ops.matmul(posterior.mu[:, None], derivative), ops.shape(window)
+        )
+        derivative = ops.transpose(derivative, (0, 2, 1))
+        return origin, ops.reshape(derivative, (-1, *window.shape[1:], derivative.shape[-1]))
+
+    def _imputed(self, x, posterior):
+        if self.residual is None:
+            window = self.scaler(self._expectation(posterior.mu))
+            filled = window + interpolate(self.scaler(x) - window)
+        else:
+            origin, slopes = self._linearised(x, posterior)
+            filled = origin + self.residual.condition(self.scaler(x) - origin, slopes)
+        return ops.where(ops.isnan(x), self.likelihood.nearest(self.scaler.inverse(filled)), x)
+
+    def _draws(self, x, posterior, count):
+        origin, slopes = self._linearised(x, posterior)
+        drawn = self.residual.draw(self.scaler(x) - origin, slopes, count)
+        x = x[..., None]
+        raw = ops.moveaxis(self.scaler.inverse(ops.moveaxis(drawn, -1, 1) + origin[:, None]), 1, -1)
+        return ops.where(ops.isnan(x), raw, x)
+
+    def _predict(self, x, batch_size, refine, name, *arguments):
         self._require_built()
         if batch_size is None:
             batch_size = self._windows_at_once()
+        predict = self._predictor(refine, name, *arguments)
         if not hasattr(x, "element_spec"):  # an array: in batches of our own choice
-            return self._predictor(refine, function)(x, batch_size=batch_size, verbose=0)
-        return self._predictor(refine, function)(x, verbose=0)
+            return predict(x, batch_size=batch_size, verbose=0)
+        return predict(x, verbose=0)
 
     def _windows_at_once(self):
         """How many windows' derivatives by all latents fit into 64 MiB."""
@@ -362,10 +465,6 @@ class NeuroBehaviorVAE(MissingDataModel):
     def from_config(cls, config):
         config = dict(config)
         return cls(VAEConfig.from_dict(config.pop("config")), **config)
-
-
-def _as_it_is(posterior):
-    return posterior
 
 
 class _Path(MissingDataModel):

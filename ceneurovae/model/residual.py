@@ -1,0 +1,275 @@
+"""What the decoder leaves out of a window, as a normal distribution, and what it says of gaps."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from ceneurovae.model.hidden_patterns import hide_pattern
+from ceneurovae.model.linear_path import LinearPath, fit_subspace
+from ceneurovae.model.missing import split_missing
+from ceneurovae.model.refine import REFINE
+from ceneurovae.model.scaler import some_windows
+
+MOST_COMPONENTS = 64
+# Windows whose covariances in time have more entries than this are too many for it.
+MOST_ENTRIES = 2**22
+# Share of a channel's variance that noise has at least, so that matrices can be factorised.
+LEAST_NOISE = 1e-4
+FIT_WINDOWS = 2000
+# Of validation windows so many that what they take to condition on stays within a second or so.
+MOST_VALID_WINDOWS, LEAST_VALID_WINDOWS, VALID_ENTRIES = 64, 8, 2**23
+# In the order in which they are chosen.
+CHOICES = {
+    "drift": (0.0, 0.01, 0.1, 1.0),
+    "stationary": (0.0, 0.5, 1.0),
+    "shared": (0.0, 0.1, 0.5, 0.9),
+}
+UNCHOSEN = {"shared": 0.5, "stationary": 0.5, "drift": 0.01, "level": 1.0}
+
+
+@keras.saving.register_keras_serializable(package="ceneurovae")
+class ResidualGaussian(keras.layers.Layer):
+    """Normal distribution of the residuals of windows `(T, C)`, and their conditional mean.
+
+    The covariance is
+
+        shared * L L' + blockdiag(own_c - shared * (L L')_c) + drift * (2 T - |t - s|)
+
+    with `L` the leading principal components of the residuals, scaled by their deviations, and
+    `own_c` the covariance in time of each channel. `shared` below 1 takes back what channels have
+    in common by chance; `stationary` above 0 mixes into `own_c` one that depends on the time
+    between two samples only, which takes less data to know; the `drift`, which each channel has by
+    itself, is the linear variogram of a random walk, and where there is much of it the conditional
+    mean of a gap is the straight line between its neighbours. So linear interpolation, a Gaussian
+    process of each channel and a Gaussian of the whole window are all special cases (Rasmussen &
+    Williams, "Gaussian processes for machine learning", 2006, equations 2.23 and 2.24).
+
+    Its weights are not trained but set by `assign`; before that, it is white noise.
+
+    Args:
+        seq_len: Length `T` of a window.
+        channels: Number `C` of channels.
+    """
+
+    def __init__(self, seq_len, channels, **kwargs):
+        super().__init__(**kwargs)
+        self.seq_len = seq_len
+        self.channels = channels
+        self.components = LinearPath(
+            seq_len, channels, MOST_COMPONENTS, dtype="float32", name="components"
+        )
+        self.seed_generator = keras.random.SeedGenerator()
+
+    def build(self, input_shape=None):
+        self.components.build()
+
+        def weight(name, shape, initializer):
+            return self.add_weight(
+                shape=shape,
+                initializer=initializer,
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                name=name,
+            )
+
+        shape = (self.channels, self.seq_len, self.seq_len)
+        self.own = weight("own", shape, lambda shape, dtype: _identities(shape, dtype))
+        self.shared = weight("shared", (), "zeros")
+
+    def assign(self, moments, shared, stationary, drift, level=1.0):
+        """Takes over the covariance of residuals.
+
+        Args:
+            moments: What `residual_moments` found.
+            shared: How much of the covariance between channels counts, from 0 to 1.
+            stationary: How much of the covariance of a channel is stationary, from 0 to 1.
+            drift: Variance of the steps of a random walk of each channel, in that of the channel.
+            level: What the covariance is multiplied by.
+        """
+        fitted, covariances = moments
+        self.components.assign(fitted)
+        self.shared.assign(shared)
+        loadings = ops.convert_to_numpy(self.loadings()).astype("float64")
+        in_common = np.einsum("ctm,csm->cts", loadings, loadings)
+        apart = np.abs(np.subtract.outer(np.arange(self.seq_len), np.arange(self.seq_len)))
+        walk = drift * (2.0 * self.seq_len - apart)
+        variances = _variances(covariances)
+        means = [np.diagonal(covariances, n, 1, 2).mean(axis=1) for n in range(self.seq_len)]
+        covariances = covariances + stationary * (np.stack(means, axis=1)[:, apart] - covariances)
+        self.components.variances.assign(level * fitted["variances"])
+        self.own.assign(level * (_positive(covariances - in_common) + variances * walk))
+
+    def whiten(self, variance):
+        """Makes it white noise again."""
+        self.shared.assign(0.0)
+        self.own.assign(variance * _identities(self.own.shape, "float32"))
+
+    def reseed(self, seed):
+        """Makes the next draws a function of a whole number."""
+        fresh = keras.random.SeedGenerator(seed)
+        self.seed_generator.state.assign(fresh.state)
+
+    def loadings(self):
+        """`(C, T, M)`: the components, scaled by their share in the deviations."""
+        deviations = ops.sqrt(self.shared * ops.convert_to_tensor(self.components.variances))
+        windows = self.components.inverse(ops.diag(deviations))
+        return ops.transpose(windows, (2, 1, 0))
+
+    def condition(self, residual, slopes):
+        """Conditional mean of residuals, given those that were observed.
+
+        What is observed is `J z + r`, with `z` normal with variance 1 and `r` of this distribution;
+        the mean is that of the sum.
+
+        Args:
+            residual: `(B, T, C)`, NaN where missing, in scaled units.
+            slopes: `J`, `(B, T, C, Z)`.
+
+        Returns:
+            `(B, T, C)`; where something was observed, the same.
+        """
+        value, observed = split_missing(residual)
+        return self._conditional(value[..., None], observed, slopes)[..., 0]
+
+    def draw(self, residual, slopes, count):
+        """As `condition`, but `count` draws instead of their mean, `(B, T, C, count)`.
+
+        Drawn from the joint distribution and shifted by the conditional mean of the difference
+        (Wilson et al., "Pathwise conditioning of Gaussian processes", 2021, equation 3).
+        """
+        value, observed = split_missing(residual)
+        columns = self._columns(slopes)
+        batch, size = ops.shape(value)[0], columns.shape[-1]
+        causes = keras.random.normal((batch, 1, size, count), seed=self.seed_generator)
+        shape = (batch, self.channels, self.seq_len, count)
+        noise = keras.random.normal(shape, seed=self.seed_generator)
+        drawn = ops.matmul(columns, causes) + ops.matmul(ops.cholesky(self.own), noise)
+        drawn = ops.transpose(drawn, (0, 2, 1, 3))
+        return drawn + self._conditional(value[..., None] - drawn, observed, slopes)
+
+    def _columns(self, slopes):
+        """`(B, C, T, Z + M)`: how everything that channels share moves a window."""
+        slopes = ops.transpose(slopes, (0, 2, 1, 3))
+        loadings = ops.broadcast_to(
+            self.loadings()[None], (ops.shape(slopes)[0], *self.loadings().shape)
+        )
+        return ops.concatenate([slopes, loadings], axis=-1)
+
+    def _conditional(self, values, observed, slopes):
+        """`(B, T, C, n)` of as many right-hand sides `values`, which count where `observed`."""
+        seen = ops.transpose(observed, (0, 2, 1))[..., None]
+        values = seen * ops.transpose(values, (0, 2, 1, 3))
+        columns = self._columns(slopes)
+        size, count = columns.shape[-1], values.shape[-1]
+        # A missing sample is one that depends on nothing: 1 on the diagonal, 0 beside it.
+        both = seen * ops.swapaxes(seen, -1, -2)
+        own = both * self.own + (1.0 - seen) * ops.eye(self.seq_len, dtype="float32")
+        factor = ops.cholesky(own)
+        right = ops.concatenate([seen * columns, values], axis=-1)
+        half = ops.solve_triangular(factor, right, lower=True)
+        flat = ops.reshape(half, (-1, self.channels * self.seq_len, size + count))
+        flat, target = flat[..., :size], flat[..., size:]
+        transposed = ops.swapaxes(flat, -1, -2)
+        matrix = ops.matmul(transposed, flat) + ops.eye(size, dtype="float32")
+        causes = ops.solve(matrix, ops.matmul(transposed, target))[:, None]
+        left = half[..., size:] - ops.matmul(half[..., :size], causes)
+        weights = ops.solve_triangular(ops.swapaxes(factor, -1, -2), left, lower=False)
+        mean = ops.matmul(columns, causes) + ops.matmul(ops.convert_to_tensor(self.own), weights)
+        return ops.transpose(mean, (0, 2, 1, 3))
+
+    def get_config(self):
+        return {**super().get_config(), "seq_len": self.seq_len, "channels": self.channels}
+
+
+def fit_residual(model, data, valid=None, choices=None):
+    """Fits the `ResidualGaussian` of a trained model.
+
+    Args:
+        model: `NeuroBehaviorVAE`.
+        data: Training data.
+        valid: Validation data. Of its windows entries, spans of a quarter in each channel, the
+            last quarter and some channels are hidden, and `drift` (0, .01, .1, 1), `stationary` (0,
+            .5, 1) and `shared` (0, .1, .5, .9) are chosen in turn for the least geometric mean of
+            the four squared errors.
+        choices: Arguments of `ResidualGaussian.assign`, if they are not to be chosen.
+
+    Returns:
+        The choices: `shared`, `stationary`, `drift`, and `level`, how much larger squared residuals
+        are in the validation data than in the training data.
+    """
+    windows = np.concatenate(list(some_windows(data, FIT_WINDOWS)))
+    residuals = _residuals(model, windows)
+    moments = _moments(model.residual, residuals)
+    if choices is None:
+        choices = UNCHOSEN if valid is None else _choose(model, moments, residuals, valid)
+    model.residual.assign(moments, **choices)
+    return choices
+
+
+def _residuals(model, windows):
+    expected = model.scaler(model.reconstruct(windows, refine=REFINE))
+    return ops.convert_to_numpy(model.scaler(windows)) - ops.convert_to_numpy(expected)
+
+
+def _moments(layer, residuals):
+    """Their components, as of `fit_subspace`, and the covariance in time of each channel."""
+    fitted, _ = fit_subspace(layer.components, lambda: [residuals], MOST_COMPONENTS, shrinkage=0.0)
+    observed = ~np.isnan(residuals)
+    values, seen = np.where(observed, residuals, 0).transpose(2, 1, 0), observed.transpose(2, 1, 0)
+    seen = seen.astype("float32")
+    counts = np.matmul(seen, seen.swapaxes(1, 2))
+    products = np.matmul(values, values.swapaxes(1, 2)).astype("float64")
+    return fitted, products / np.maximum(counts, 1)
+
+
+def _choose(model, moments, residuals, valid):
+    layer = model.residual
+    most = VALID_ENTRIES // (layer.channels * layer.seq_len**2)
+    most = int(np.clip(most, LEAST_VALID_WINDOWS, MOST_VALID_WINDOWS))
+    windows = np.concatenate(list(some_windows(valid, most)))
+    level = np.nanmean(np.square(_residuals(model, windows))) / np.nanmean(np.square(residuals))
+    kinds = ("entries", "spans", "end", "channels")[: 3 if layer.channels == 1 else 4]
+    tasks = [_Task(model, windows, kind) for kind in kinds]
+
+    def error(choices):
+        layer.assign(moments, **choices)
+        return sum(task.log_error(layer) for task in tasks)
+
+    best = {**UNCHOSEN, "level": float(level)}
+    for name, values in CHOICES.items():
+        best = min(({**best, name: value} for value in values), key=error)
+    return best
+
+
+class _Task:
+    """Validation windows with entries hidden, encoded once for all choices."""
+
+    def __init__(self, model, windows, kind):
+        span = {"span": max(1, windows.shape[1] // 4)} if kind in ("spans", "end") else {}
+        hidden = hide_pattern(windows.shape, kind, **span)
+        target = ops.convert_to_numpy(model.scaler(windows))
+        self.origin, self.slopes = model.linearise(np.where(hidden, np.nan, windows))
+        self.target = np.where(hidden, target, np.nan) - self.origin
+        self.residual = np.where(hidden, np.nan, target - self.origin)
+
+    def log_error(self, layer):
+        """Logarithm of the mean squared error of what was hidden."""
+        filled = ops.convert_to_numpy(layer.condition(self.residual, self.slopes))
+        return float(np.log(np.nanmean(np.square(filled - self.target))))
+
+
+def _positive(matrices):
+    """The matrices with eigenvalues of at least a share of the mean variance."""
+    values, vectors = np.linalg.eigh(matrices)
+    values = np.maximum(values, LEAST_NOISE * np.maximum(_variances(matrices)[:, 0], LEAST_NOISE))
+    return (vectors * values[:, None]) @ vectors.swapaxes(1, 2)
+
+
+def _variances(matrices):
+    """Mean of the diagonal of each, `(C, 1, 1)`."""
+    return np.trace(matrices, axis1=1, axis2=2)[:, None, None] / matrices.shape[1]
+
+
+def _identities(shape, dtype):
+    return ops.broadcast_to(ops.eye(shape[-1], dtype=dtype), shape)
