@@ -3,25 +3,35 @@
 import keras
 import numpy as np
 from scipy.special import logsumexp
-from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from ceneurovae.baselines import fit_pca, pca_reconstruction
 from ceneurovae.import_data import reload_splits
+from ceneurovae.imputation import score_imputation
 from ceneurovae.model.loss import kl_divergence
 from ceneurovae.model.refine import REFINE
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.scores import Score
 from ceneurovae.windows import Windows
 
-PCA_WINDOWS = 5000
 ACTIVE_VARIANCE = 0.01
 
 
-def evaluate(model, test, train=None, batch_size=256, refine=REFINE, iwae_samples=16, seed=0):
+def evaluate(
+    model,
+    test,
+    train=None,
+    batch_size=256,
+    refine=REFINE,
+    iwae_samples=16,
+    imputation=True,
+    seed=0,
+):
     """Scores a model on windows that it has not seen.
 
     Errors are counted in scaled units, over observed entries:
@@ -39,7 +49,8 @@ def evaluate(model, test, train=None, batch_size=256, refine=REFINE, iwae_sample
         batch_size: Windows at a time.
         refine: Steps of refinement in `refined`; 0 leaves it out.
         iwae_samples: Draws of the latents of each window, `K`.
-        seed: Decides them.
+        imputation: Whether to score how well the model fills in what is hidden from it.
+        seed: Decides the draws, and what is hidden.
 
     Returns:
         Dictionary of JSON types: `windows`; `elbo` and `iwae`, means per window over the same `K`
@@ -47,7 +58,8 @@ def evaluate(model, test, train=None, batch_size=256, refine=REFINE, iwae_sample
         2016, equation 8), in nats where the likelihood is, and then `bits_per_sample`, minus
         `elbo` in bits per observed entry; `kl`, and `kl_per_latent` (nats); `active_latents` (those
         whose mean has a variance over windows of more than 0.01; same paper, section 5.2); and
-        `vae`, the encoder, `refined`, and `pca`, each with `r2`, `skill` and `r2_per_channel`.
+        `vae`, the encoder, `refined`, and `pca`, each with `r2`, `skill` and `r2_per_channel`; and
+        `imputation`, as of `score_imputation`.
     """
     scores = {"vae": Score()} | ({"refined": Score()} if refine else {})
     pca = None if train is None else fit_pca(model, train)
@@ -61,12 +73,14 @@ def evaluate(model, test, train=None, batch_size=256, refine=REFINE, iwae_sample
         kls.append(keras.ops.convert_to_numpy(kl_divergence(*posterior)))
         mus.append(posterior.mu)
         observed += np.count_nonzero(~np.isnan(x))
-        target = _scaled(model, x)
-        scores["vae"].add(target, _scaled(model, model.decode(posterior.mu, batch_size)))
+        target = model.scaler.as_numpy(x)
+        decoded = model.decode(posterior.mu, batch_size)
+        scores["vae"].add(target, model.scaler.as_numpy(decoded))
         if refine:
-            scores["refined"].add(target, _scaled(model, model.reconstruct(x, refine=refine)))
+            refined = model.reconstruct(x, refine=refine)
+            scores["refined"].add(target, model.scaler.as_numpy(refined))
         if pca is not None:
-            scores["pca"].add(target, _project(pca, target))
+            scores["pca"].add(target, pca_reconstruction(pca, target))
     if not mus:
         raise ValueError("There is no window to evaluate.")
     log_weights, mu = np.concatenate(log_weights), np.concatenate(mus)
@@ -83,7 +97,10 @@ def evaluate(model, test, train=None, batch_size=256, refine=REFINE, iwae_sample
     }
     if model.likelihood.in_nats:
         metrics["bits_per_sample"] = float(-elbo * len(mu) / np.log(2) / max(observed, 1))
-    return metrics | {name: score.result() for name, score in scores.items()}
+    metrics |= {name: score.result() for name, score in scores.items()}
+    if imputation:
+        metrics["imputation"] = score_imputation(model, test, train, pca, seed)
+    return metrics
 
 
 def log_importance_weights(model, x, posterior, samples, rng):
@@ -112,35 +129,6 @@ def log_importance_weights(model, x, posterior, samples, rng):
     return np.stack(columns, axis=1)
 
 
-class Score:
-    """Squared errors of scaled values, added up batch by batch, per channel."""
-
-    def __init__(self):
-        self.count = self.total = self.square = self.error = 0.0
-
-    def add(self, target, prediction):
-        """Adds a batch `(n, T, C)`; entries that are NaN in `target` do not count."""
-        observed = ~np.isnan(target)
-        values = np.where(observed, target, 0)
-        errors = np.where(observed, target - prediction, 0)
-        self.count = self.count + observed.sum(axis=(0, 1))
-        self.total = self.total + values.sum(axis=(0, 1), dtype="float64")
-        self.square = self.square + np.square(values).sum(axis=(0, 1), dtype="float64")
-        self.error = self.error + np.square(errors).sum(axis=(0, 1), dtype="float64")
-
-    def result(self):
-        """`r2`, `skill` and `r2_per_channel`; `None` where the target does not vary."""
-        about_mean = self.square - self.total**2 / np.maximum(self.count, 1)
-        # Scaled by the training data, the training mean is 0.
-        return {
-            "r2": _share_explained(self.error.sum(), about_mean.sum()),
-            "skill": _share_explained(self.error.sum(), self.square.sum()),
-            "r2_per_channel": [
-                _share_explained(*pair) for pair in zip(self.error, about_mean, strict=True)
-            ],
-        }
-
-
 def readout_r2(train_codes, train_targets, test_codes, test_targets):
     """How well targets can be read from codes, as R2 on test data.
 
@@ -165,24 +153,6 @@ def readout_r2(train_codes, train_targets, test_codes, test_targets):
         predicted = readout.fit(train_codes, train_targets).predict(test_codes)
         scores[name] = r2_score(test_targets, predicted, multioutput="raw_values").tolist()
     return scores
-
-
-def pca_codes(model, pca, windows):
-    """Scores of whole scaled windows on principal components, `(n, Z)`."""
-    return pca.transform(_rows(_scaled(model, windows)))
-
-
-def fit_pca(model, train):
-    """PCA of whole scaled training windows, with as many components as the model has latents."""
-    if isinstance(train, Windows):
-        chosen = np.linspace(0, len(train) - 1, min(len(train), PCA_WINDOWS)).astype("int64")
-        windows = train.gather(chosen)
-    else:
-        windows = np.concatenate(list(iterate_batches(train)))
-        windows = windows[:: -(-len(windows) // PCA_WINDOWS)]
-    rows = _rows(_scaled(model, windows))
-    components = min(model.config.latent_dim, *rows.shape)
-    return PCA(components, random_state=0).fit(rows)
 
 
 def evaluate_run(path, splits=None, batch_size=256):
@@ -217,20 +187,3 @@ def _batches(data, batch_size):
             for start in range(0, len(data), batch_size)
         )
     return iterate_batches(data, batch_size)
-
-
-def _scaled(model, x):
-    return keras.ops.convert_to_numpy(model.scaler(x))
-
-
-def _rows(windows):
-    """Scaled windows `(n, T, C)` as rows `(n, T * C)`, missing entries at the mean."""
-    return np.nan_to_num(windows, nan=0.0).reshape(len(windows), -1)
-
-
-def _project(pca, target):
-    return pca.inverse_transform(pca.transform(_rows(target))).reshape(target.shape)
-
-
-def _share_explained(error, total):
-    return float(1 - error / total) if total > 0 else None

@@ -60,7 +60,7 @@ def holes():
 
 def test_the_conditional_mean_is_that_of_the_covariance(layer, holes):
     slopes = np.random.default_rng(2).normal(size=(5, STEPS, CHANNELS, LATENTS)).astype("float32")
-    filled = ops.convert_to_numpy(layer.condition(holes, slopes)).reshape(5, -1)
+    filled = ops.convert_to_numpy(layer.condition(holes, slopes))[..., 0].reshape(5, -1)
     rows = holes.reshape(5, -1).astype("float64")
     for row, found, slope in zip(rows, filled, slopes, strict=True):
         covariance = covariance_of(layer, slope.reshape(-1, LATENTS).astype("float64"))
@@ -72,16 +72,17 @@ def test_the_conditional_mean_is_that_of_the_covariance(layer, holes):
 def test_draws_have_the_conditional_mean_and_covariance(layer, holes):
     slopes = np.random.default_rng(2).normal(size=(1, STEPS, CHANNELS, LATENTS)).astype("float32")
     layer.reseed(0)
-    draws = ops.convert_to_numpy(layer.draw(holes[1:2], slopes, 20_000)).reshape(-1, 20_000)
+    draws = ops.convert_to_numpy(layer.condition(holes[1:2], slopes, 20_000)).reshape(-1, 20_001)
     row = holes[1].reshape(-1).astype("float64")
     covariance = covariance_of(layer, slopes[0].reshape(-1, LATENTS).astype("float64"))
     mean, rest = conditional(covariance, row)
-    drawn, scale = draws[np.isnan(row)], np.sqrt(np.diag(rest))
+    np.testing.assert_allclose(draws[np.isnan(row), 0], mean, atol=1e-3)
+    drawn, scale = draws[np.isnan(row), 1:], np.sqrt(np.diag(rest))
     # 5 standard errors of a mean and of a covariance of 20,000 draws
     np.testing.assert_allclose(drawn.mean(axis=1), mean, atol=5 * scale.max() / 141)
     np.testing.assert_allclose(np.cov(drawn), rest, atol=5 * 1.5 * scale.max() ** 2 / 141)
     layer.reseed(0)
-    again = ops.convert_to_numpy(layer.draw(holes[1:2], slopes, 20_000)).reshape(-1, 20_000)
+    again = ops.convert_to_numpy(layer.condition(holes[1:2], slopes, 20_000)).reshape(-1, 20_001)
     np.testing.assert_array_equal(draws, again)
 
 
@@ -93,7 +94,7 @@ def test_with_much_drift_it_is_linear_interpolation():
     x = np.full((1, STEPS, CHANNELS), np.nan, "float32")
     x[0, 1], x[0, 4] = 1.0, 4.0
     filled = ops.convert_to_numpy(layer.condition(x, np.zeros((*x.shape, 1), "float32")))
-    np.testing.assert_allclose(filled[0, 1:5, 0], [1, 2, 3, 4], atol=0.01)
+    np.testing.assert_allclose(filled[0, 1:5, 0, 0], [1, 2, 3, 4], atol=0.01)
 
 
 def test_before_training_it_is_the_conditional_mean_of_ppca(windows):

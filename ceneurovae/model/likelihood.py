@@ -81,7 +81,7 @@ class Likelihood(keras.layers.Layer):
         return self.loss(x, expected, scaler) - self.loss(x, self.nearest(x), scaler)
 
     def nearest(self, x):
-        """The expectation that is nearest to what was recorded."""
+        """The expectation that is nearest to values `(..., C)`, which may be recorded ones."""
         return x
 
     def follow(self, x, expected, scaler):

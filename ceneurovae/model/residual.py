@@ -116,37 +116,37 @@ class ResidualGaussian(keras.layers.Layer):
         windows = self.components.inverse(ops.diag(deviations))
         return ops.transpose(windows, (2, 1, 0))
 
-    def condition(self, residual, slopes):
-        """Conditional mean of residuals, given those that were observed.
+    def condition(self, residual, slopes, draws=0):
+        """Conditional mean of residuals, given those that were observed, and draws.
 
         What is observed is `J z + r`, with `z` normal with variance 1 and `r` of this distribution;
-        the mean is that of the sum.
+        the mean is that of the sum. Draws are made from the joint distribution and shifted by the
+        conditional mean of the difference (Wilson et al., "Pathwise conditioning of Gaussian
+        processes", 2021, equation 3).
 
         Args:
             residual: `(B, T, C)`, NaN where missing, in scaled units.
             slopes: `J`, `(B, T, C, Z)`.
+            draws: How many draws to make.
 
         Returns:
-            `(B, T, C)`; where something was observed, the same.
+            `(B, T, C, 1 + draws)`, the mean first; where something was observed, it.
         """
         value, observed = split_missing(residual)
-        return self._conditional(value[..., None], observed, slopes)[..., 0]
+        joint = ops.zeros_like(value)[..., None]
+        if draws:
+            joint = ops.concatenate([joint, self._joint(slopes, draws)], axis=-1)
+        return joint + self._conditional(value[..., None] - joint, observed, slopes)
 
-    def draw(self, residual, slopes, count):
-        """As `condition`, but `count` draws instead of their mean, `(B, T, C, count)`.
-
-        Drawn from the joint distribution and shifted by the conditional mean of the difference
-        (Wilson et al., "Pathwise conditioning of Gaussian processes", 2021, equation 3).
-        """
-        value, observed = split_missing(residual)
+    def _joint(self, slopes, draws):
+        """Draws of whole windows, `(B, T, C, draws)`."""
         columns = self._columns(slopes)
-        batch, size = ops.shape(value)[0], columns.shape[-1]
-        causes = keras.random.normal((batch, 1, size, count), seed=self.seed_generator)
-        shape = (batch, self.channels, self.seq_len, count)
+        batch, size = ops.shape(columns)[0], columns.shape[-1]
+        causes = keras.random.normal((batch, 1, size, draws), seed=self.seed_generator)
+        shape = (batch, self.channels, self.seq_len, draws)
         noise = keras.random.normal(shape, seed=self.seed_generator)
         drawn = ops.matmul(columns, causes) + ops.matmul(ops.cholesky(self.own), noise)
-        drawn = ops.transpose(drawn, (0, 2, 1, 3))
-        return drawn + self._conditional(value[..., None] - drawn, observed, slopes)
+        return ops.transpose(drawn, (0, 2, 1, 3))
 
     def _columns(self, slopes):
         """`(B, C, T, Z + M)`: how everything that channels share moves a window."""
@@ -208,8 +208,8 @@ def fit_residual(model, data, valid=None, choices=None):
 
 
 def _residuals(model, windows):
-    expected = model.scaler(model.reconstruct(windows, refine=REFINE))
-    return ops.convert_to_numpy(model.scaler(windows)) - ops.convert_to_numpy(expected)
+    expected = model.scaler.as_numpy(model.reconstruct(windows, refine=REFINE))
+    return model.scaler.as_numpy(windows) - expected
 
 
 def _moments(layer, residuals):
@@ -248,14 +248,14 @@ class _Task:
     def __init__(self, model, windows, kind):
         span = {"span": max(1, windows.shape[1] // 4)} if kind in ("spans", "end") else {}
         hidden = hide_pattern(windows.shape, kind, **span)
-        target = ops.convert_to_numpy(model.scaler(windows))
+        target = model.scaler.as_numpy(windows)
         self.origin, self.slopes = model.linearise(np.where(hidden, np.nan, windows))
         self.target = np.where(hidden, target, np.nan) - self.origin
         self.residual = np.where(hidden, np.nan, target - self.origin)
 
     def log_error(self, layer):
         """Logarithm of the mean squared error of what was hidden."""
-        filled = ops.convert_to_numpy(layer.condition(self.residual, self.slopes))
+        filled = ops.convert_to_numpy(layer.condition(self.residual, self.slopes))[..., 0]
         return float(np.log(np.nanmean(np.square(filled - self.target))))
 
 

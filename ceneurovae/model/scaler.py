@@ -144,6 +144,10 @@ class ChannelScaler(keras.layers.Layer):
         """Scaled values `(..., C)` -> raw units."""
         return x * ops.cast(self.std, x.dtype) + ops.cast(self.mean, x.dtype)
 
+    def as_numpy(self, x):
+        """Raw units `(..., C)` -> scaled values, as NumPy."""
+        return ops.convert_to_numpy(self(ops.convert_to_tensor(x, "float32")))
+
     def compute_output_shape(self, input_shape):
         return input_shape
 
@@ -165,19 +169,31 @@ def iterate_batches(data, size=1024):
 
 
 def some_windows(data, most=20_000, size=256):
-    """Batches of at most `most` windows of `data`: evenly spaced ones, where it has a `source`."""
-    source = getattr(data, "source", None)
+    """Batches of at most `most` windows of `data`: evenly spaced ones, unless it is a stream.
+
+    `data` is `Windows`, or what `iterate_batches` takes.
+    """
+    source = data if hasattr(data, "gather") else getattr(data, "source", None)
+    arrays = data if isinstance(data, tuple) else (data,)
     if source is not None:
-        chosen = np.linspace(0, len(source) - 1, min(len(source), most)).astype("int64")
-        for start in range(0, len(chosen), size):
-            yield source.gather(chosen[start : start + size])
-        return
-    left = most
-    for x in iterate_batches(data, size):
-        yield x[:left]
-        left -= len(x)
-        if left <= 0:
-            return
+        for chosen in np.array_split(
+            _spaced(len(source), most), -(-min(len(source), most) // size)
+        ):
+            yield source.gather(chosen)
+    elif all(hasattr(array, "shape") for array in arrays):
+        chosen = _spaced(len(arrays[0]), most)
+        yield from iterate_batches(tuple(array[chosen] for array in arrays), size)
+    else:
+        left = most
+        for x in iterate_batches(data, size):
+            yield x[:left]
+            left -= len(x)
+            if left <= 0:
+                return
+
+
+def _spaced(count, most):
+    return np.linspace(0, count - 1, min(count, most)).astype("int64")
 
 
 def _listed(flags):

@@ -361,15 +361,24 @@ class NeuroBehaviorVAE(MissingDataModel):
                 large for `ResidualGaussian`.
         """
         if num_samples is None:
-            return self._predict(x, batch_size, refine, "_imputed")
-        if self.residual is None or not isinstance(self.likelihood, GaussianLikelihood):
+            return self._imputations(x, 0, batch_size, refine)[0]
+        if not self.can_draw:
             raise ValueError(
                 "Draws need reconstruction_loss='gaussian' and a window of at most "
                 f"{MOST_ENTRIES} pairs of samples, C * T * T. Leave num_samples out."
             )
         if seed is not None:
             self.residual.reseed(seed)
-        return np.moveaxis(self._predict(x, batch_size, refine, "_draws", num_samples), -1, 0)
+        return self._imputations(x, num_samples, batch_size, refine)[1:]
+
+    @property
+    def can_draw(self):
+        """Whether `impute` can make draws: it knows how what it leaves out is distributed."""
+        return self.residual is not None and isinstance(self.likelihood, GaussianLikelihood)
+
+    def _imputations(self, x, draws, batch_size=None, refine=REFINE):
+        """The mean and draws, `(1 + draws, N, T, C)`."""
+        return np.moveaxis(self._predict(x, batch_size, refine, "_filled", draws), -1, 0)
 
     def linearise(self, x, batch_size=None, refine=REFINE):
         """The decoder about the refined latents of windows, as a straight line.
@@ -402,21 +411,17 @@ class NeuroBehaviorVAE(MissingDataModel):
         derivative = ops.transpose(derivative, (0, 2, 1))
         return origin, ops.reshape(derivative, (-1, *window.shape[1:], derivative.shape[-1]))
 
-    def _imputed(self, x, posterior):
+    def _filled(self, x, posterior, draws):
+        """`(B, T, C, 1 + draws)`, raw units."""
         if self.residual is None:
             window = self.scaler(self._expectation(posterior.mu))
-            filled = window + interpolate(self.scaler(x) - window)
+            filled = (window + interpolate(self.scaler(x) - window))[..., None]
         else:
             origin, slopes = self._linearised(x, posterior)
-            filled = origin + self.residual.condition(self.scaler(x) - origin, slopes)
-        return ops.where(ops.isnan(x), self.likelihood.nearest(self.scaler.inverse(filled)), x)
-
-    def _draws(self, x, posterior, count):
-        origin, slopes = self._linearised(x, posterior)
-        drawn = self.residual.draw(self.scaler(x) - origin, slopes, count)
-        x = x[..., None]
-        raw = ops.moveaxis(self.scaler.inverse(ops.moveaxis(drawn, -1, 1) + origin[:, None]), 1, -1)
-        return ops.where(ops.isnan(x), raw, x)
+            residual = self.scaler(x) - origin
+            filled = origin[..., None] + self.residual.condition(residual, slopes, draws)
+        raw = self.likelihood.nearest(self.scaler.inverse(ops.moveaxis(filled, -1, 1)))
+        return ops.where(ops.isnan(x)[..., None], ops.moveaxis(raw, 1, -1), x[..., None])
 
     def _predict(self, x, batch_size, refine, name, *arguments):
         self._require_built()

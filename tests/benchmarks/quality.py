@@ -68,7 +68,7 @@ def ours(splits, latents, seed, refit=False, **config):
     train_ds, valid_ds, _ = stream(splits, BATCH_SIZE, seed=seed)
     train(model, train_ds, valid_ds, seed=seed, refit=refit, verbose=0)
     seconds = time.perf_counter() - start
-    return model, evaluate(model, some(splits.test, TEST_WINDOWS)), seconds
+    return model, evaluate(model, some(splits.test, TEST_WINDOWS), imputation=False), seconds
 
 
 def some(windows, count):
@@ -229,9 +229,11 @@ class Task:
         shared = {"seconds": seconds, "elbo": metrics["elbo"]}
         if self.data.counts:
             shared["bits"] = metrics["bits_per_sample"]
-        for name, refine in (("ours, encoder", 0), ("ours, refined", REFINE_STEPS)):
-            estimate = model.reconstruct(self.raw, refine=refine)
-            yield name, self.reconstruction(self.scale(estimate)) | shared
+        encoded = self.scale(model.reconstruct(self.raw))
+        yield "ours, encoder", self.reconstruction(encoded) | shared
+        refined = self.scale(model.reconstruct(self.raw, refine=REFINE_STEPS))
+        filled = self.imputation(lambda x: self.scale(model.impute(x)))
+        yield "ours, refined", self.reconstruction(refined) | filled | shared
 
 
 def rows_of(data, arguments):

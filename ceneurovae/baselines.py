@@ -1,0 +1,89 @@
+"""The simple methods that a model is compared with: PCA and its kin, interpolation, regression.
+
+All work on scaled windows `(N, T, C)` of NumPy, NaN where missing: the training mean is 0.
+"""
+
+import keras
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold
+
+from ceneurovae.model.missing import interpolate
+from ceneurovae.model.scaler import some_windows
+
+PCA_WINDOWS = 5000
+PENALTIES = np.logspace(0, 6, 7)
+# The penalty is chosen on blocks of windows that follow each other: neighbours are nearly the same.
+BLOCKS = 4
+
+
+def fit_pca(model, train):
+    """PCA of whole scaled training windows, with as many components as the model has latents."""
+    windows = np.concatenate(list(some_windows(train, PCA_WINDOWS)))
+    rows = _rows(model.scaler.as_numpy(windows))
+    components = min(model.config.latent_dim, *rows.shape)
+    return PCA(components, random_state=0).fit(rows)
+
+
+def pca_codes(model, pca, windows):
+    """Scores of whole scaled windows on principal components, `(N, Z)`, from raw ones."""
+    return pca.transform(_rows(model.scaler.as_numpy(windows)))
+
+
+def pca_reconstruction(pca, x):
+    """Windows from their principal components, missing entries at the mean."""
+    return pca.inverse_transform(pca.transform(_rows(x))).reshape(x.shape)
+
+
+def ppca_mean(pca, x):
+    """Conditional mean of windows under probabilistic PCA, given what was observed of them.
+
+    Tipping & Bishop, "Probabilistic principal component analysis", 1999, equation 6, with the rows
+    of `W` that were observed.
+    """
+    rows = x.reshape(len(x), -1)
+    noise = max(pca.noise_variance_, 1e-6)
+    weights = pca.components_ * np.sqrt(np.maximum(pca.explained_variance_ - noise, 0))[:, None]
+    result = np.empty_like(rows)
+    for row, filled in zip(rows, result, strict=True):
+        seen = ~np.isnan(row)
+        matrix = weights[:, seen] @ weights[:, seen].T + noise * np.eye(len(weights))
+        z = np.linalg.solve(matrix, weights[:, seen] @ (row - pca.mean_)[seen])
+        filled[:] = pca.mean_ + z @ weights
+    return result.reshape(x.shape)
+
+
+def interpolated(x):
+    """Straight lines in time between what was observed, level beyond; 0 where nothing was."""
+    return keras.ops.convert_to_numpy(interpolate(keras.ops.convert_to_tensor(x, "float32")))
+
+
+def last_value(x):
+    """The last observed value before, 0 where there is none."""
+    x = x.copy()
+    x[:, 0] = np.nan_to_num(x[:, 0], nan=0.0)
+    for step in range(1, x.shape[1]):
+        x[:, step] = np.where(np.isnan(x[:, step]), x[:, step - 1], x[:, step])
+    return x
+
+
+def ridge_prediction(train, x, targets):
+    """Windows with some channels predicted from the others, by ridge regression.
+
+    Args:
+        train: `(n, T, C)`, windows to fit to.
+        x: `(N, T, C)`.
+        targets: `(C,)`, whether a channel is to be predicted.
+    """
+    search = GridSearchCV(Ridge(), {"alpha": PENALTIES}, cv=KFold(BLOCKS))
+    rows, others = interpolated(train), interpolated(x)
+    search.fit(_rows(rows[:, :, ~targets]), _rows(rows[:, :, targets]))
+    predicted = search.predict(_rows(others[:, :, ~targets]))
+    others[:, :, targets] = predicted.reshape(*x.shape[:2], -1)
+    return others
+
+
+def _rows(windows):
+    """Windows as rows `(n, T * C)`, missing entries at the mean."""
+    return np.nan_to_num(windows, nan=0.0).reshape(len(windows), -1)
