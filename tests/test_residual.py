@@ -119,7 +119,7 @@ def test_before_training_it_is_the_conditional_mean_of_ppca(windows):
 def test_what_was_observed_stays_and_the_rest_is_filled(windows):
     model = moved_model(windows)
     choices = model.adapt_residual(windows[:40], windows[40:])
-    assert set(choices) == {"shared", "stationary", "drift", "level"}
+    assert set(choices) == {"network", "shared", "stationary", "drift", "level"}
     windows[0] = np.nan
     mask = ~np.isnan(windows)
     filled = model.impute(windows)

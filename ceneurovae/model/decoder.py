@@ -74,12 +74,14 @@ class Decoder(keras.layers.Layer):
         )
         self.network.build(input_shape)
 
-    def call(self, z, training=False):
+    def call(self, z, training=False, share=1.0):
+        """`share`: of the gain, how much counts in this call."""
         z = ops.cast(z, "float32")
         backbone = self.settings["backbone"]
         drops = {} if backbone == "linear" else {"training": training}
         correction = self.network(z, **drops)
-        correction = ops.cast(self.gain, "float32") * ops.cast(correction, "float32")
+        gain = share * ops.cast(self.gain, "float32")
+        correction = gain * ops.cast(correction, "float32")
         scores = self.linear.expectation(z)
         if backbone == "mlp":
             root_mean_square = ops.sqrt(ops.mean(self.linear.variances))

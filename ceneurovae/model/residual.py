@@ -7,7 +7,6 @@ from keras import ops
 from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.linear_path import LinearPath, fit_subspace
 from ceneurovae.model.missing import split_missing
-from ceneurovae.model.refine import REFINE
 from ceneurovae.model.scaler import some_windows
 
 MOST_COMPONENTS = 64
@@ -24,7 +23,7 @@ CHOICES = {
     "stationary": (0.0, 0.5, 1.0),
     "shared": (0.0, 0.1, 0.5, 0.9),
 }
-UNCHOSEN = {"shared": 0.5, "stationary": 0.5, "drift": 0.01, "level": 1.0}
+UNCHOSEN = {"network": 1, "shared": 0.5, "stationary": 0.5, "drift": 0.01, "level": 1.0}
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -76,12 +75,13 @@ class ResidualGaussian(keras.layers.Layer):
         shape = (self.channels, self.seq_len, self.seq_len)
         self.own = weight("own", shape, lambda shape, dtype: _identities(shape, dtype))
         self.shared = weight("shared", (), "zeros")
+        self.network = weight("network", (), "ones")
 
     def assign(self, moments, shared, stationary, drift, level=1.0):
         """Takes over the covariance of residuals.
 
         Args:
-            moments: What `residual_moments` found.
+            moments: Components as `fit_subspace` finds them, and covariances in time, `(C, T, T)`.
             shared: How much of the covariance between channels counts, from 0 to 1.
             stationary: How much of the covariance of a channel is stationary, from 0 to 1.
             drift: Variance of the steps of a random walk of each channel, in that of the channel.
@@ -103,7 +103,7 @@ class ResidualGaussian(keras.layers.Layer):
     def whiten(self, variance):
         """Makes it white noise again."""
         self.shared.assign(0.0)
-        self.own.assign(variance * _identities(self.own.shape, "float32"))
+        self.own.assign(float(variance) * _identities(self.own.shape, "float32"))
 
     def reseed(self, seed):
         """Makes the next draws a function of a whole number."""
@@ -189,27 +189,42 @@ def fit_residual(model, data, valid=None, choices=None):
         model: `NeuroBehaviorVAE`.
         data: Training data.
         valid: Validation data. Of its windows entries, spans of a quarter in each channel, the
-            last quarter and some channels are hidden, and `drift` (0, .01, .1, 1), `stationary` (0,
-            .5, 1) and `shared` (0, .1, .5, .9) are chosen in turn for the least geometric mean of
-            the four squared errors.
-        choices: Arguments of `ResidualGaussian.assign`, if they are not to be chosen.
+            last quarter and some channels are hidden, and the choices are made for the least
+            geometric mean of the four squared errors: `drift` (0, .01, .1, 1), `stationary` (0, .5,
+            1) and `shared` (0, .1, .5, .9) in turn, all for each `network` (0, 1).
+        choices: They, if they are not to be made.
 
     Returns:
-        The choices: `shared`, `stationary`, `drift`, and `level`, how much larger squared residuals
-        are in the validation data than in the training data.
+        The choices: `network`, whether imputation uses the decoder's network or its linear path
+        alone, whose residuals in training data are nearer to those in new data; `shared`,
+        `stationary` and `drift`; and `level`, how much larger squared residuals are in the
+        validation data than in the training data.
     """
-    windows = np.concatenate(list(some_windows(data, FIT_WINDOWS)))
-    residuals = _residuals(model, windows)
-    moments = _moments(model.residual, residuals)
     if choices is None:
-        choices = UNCHOSEN if valid is None else _choose(model, moments, residuals, valid)
-    model.residual.assign(moments, **choices)
+        choices = UNCHOSEN if valid is None else _choose(model, data, valid)
+    model.residual.network.assign(choices["network"])
+    moments = _moments(model.residual, _residuals(model, data, FIT_WINDOWS))
+    model.residual.assign(moments, **_of_residuals(choices))
     return choices
 
 
-def _residuals(model, windows):
-    expected = model.scaler.as_numpy(model.reconstruct(windows, refine=REFINE))
-    return model.scaler.as_numpy(windows) - expected
+def _of_residuals(choices):
+    return {name: value for name, value in choices.items() if name != "network"}
+
+
+def _residuals(model, data, most):
+    """Of the most probable latents, on the decoder as imputation uses it, `(N, T, C)`."""
+    noise = float(ops.convert_to_numpy(model.decoder.linear.noise))
+    parts = []
+    for x in some_windows(data, most, size=64):
+        origin, slopes = model.linearise(x)
+        residual = model.scaler.as_numpy(x) - origin
+        seen = ~np.isnan(residual)
+        rows = (slopes * seen[..., None]).reshape(len(x), -1, slopes.shape[-1])
+        columns, target = rows.swapaxes(1, 2), np.where(seen, residual, 0).reshape(len(x), -1, 1)
+        z = np.linalg.solve(columns @ rows + noise * np.eye(rows.shape[-1]), columns @ target)
+        parts.append(residual - (slopes @ z[:, None])[..., 0])
+    return np.concatenate(parts).astype("float32")
 
 
 def _moments(layer, residuals):
@@ -223,23 +238,32 @@ def _moments(layer, residuals):
     return fitted, products / np.maximum(counts, 1)
 
 
-def _choose(model, moments, residuals, valid):
+def _choose(model, data, valid):
+    """The choices for which what is hidden in validation windows is filled in best."""
     layer = model.residual
     most = VALID_ENTRIES // (layer.channels * layer.seq_len**2)
     most = int(np.clip(most, LEAST_VALID_WINDOWS, MOST_VALID_WINDOWS))
     windows = np.concatenate(list(some_windows(valid, most)))
-    level = np.nanmean(np.square(_residuals(model, windows))) / np.nanmean(np.square(residuals))
     kinds = ("entries", "spans", "end", "channels")[: 3 if layer.channels == 1 else 4]
-    tasks = [_Task(model, windows, kind) for kind in kinds]
+    has_network = float(ops.convert_to_numpy(model.decoder.gain)) > 0
+    found = []
+    for network in (1, 0) if has_network else (0,):
+        layer.network.assign(network)
+        residuals = _residuals(model, data, FIT_WINDOWS)
+        moments = _moments(layer, residuals)
+        level = np.nanmean(np.square(_residuals(model, windows, most)))
+        level = float(level / np.nanmean(np.square(residuals)))
+        tasks = [_Task(model, windows, kind) for kind in kinds]
 
-    def error(choices):
-        layer.assign(moments, **choices)
-        return sum(task.log_error(layer) for task in tasks)
+        def error(choices, moments=moments, tasks=tasks):
+            layer.assign(moments, **_of_residuals(choices))
+            return sum(task.log_error(layer) for task in tasks)
 
-    best = {**UNCHOSEN, "level": float(level)}
-    for name, values in CHOICES.items():
-        best = min(({**best, name: value} for value in values), key=error)
-    return best
+        best = {**UNCHOSEN, "network": network, "level": level}
+        for name, values in CHOICES.items():
+            best = min(({**best, name: value} for value in values), key=error)
+        found.append((error(best), best))
+    return min(found, key=lambda pair: pair[0])[1]
 
 
 class _Task:
@@ -272,4 +296,4 @@ def _variances(matrices):
 
 
 def _identities(shape, dtype):
-    return ops.broadcast_to(ops.eye(shape[-1], dtype=dtype), shape)
+    return ops.zeros(shape, dtype) + ops.eye(shape[-1], dtype=dtype)

@@ -203,9 +203,9 @@ class NeuroBehaviorVAE(MissingDataModel):
         steps = self.config.encoder_steps + further
         return Posterior(*refine_posterior(self, x, mu, logvar, steps))
 
-    def _expectation(self, z, training=False):
+    def _expectation(self, z, training=False, share=1.0):
         """Latents -> expected values in raw units."""
-        scaled = ops.cast(self.decoder(z, training=training), "float32")
+        scaled = ops.cast(self.decoder(z, training=training, share=share), "float32")
         return self.likelihood.expectation(scaled, self.scaler)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -378,10 +378,13 @@ class NeuroBehaviorVAE(MissingDataModel):
 
     def _imputations(self, x, draws, batch_size=None, refine=REFINE):
         """The mean and draws, `(1 + draws, N, T, C)`."""
+        if batch_size is None and self.residual is not None:
+            columns = self.residual.components.components + self.residual.seq_len + draws
+            batch_size = self._windows_at_once(2**22, columns)
         return np.moveaxis(self._predict(x, batch_size, refine, "_filled", draws), -1, 0)
 
     def linearise(self, x, batch_size=None, refine=REFINE):
-        """The decoder about the refined latents of windows, as a straight line.
+        """The decoder about the refined latents of windows, as a straight line, for imputation.
 
         Returns:
             `(origin, slopes)`: `(N, T, C)`, the scaled window where it meets `z = 0`, and
@@ -402,7 +405,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         """
 
         def decode(z):
-            return self.scaler(self._expectation(z))
+            return self.scaler(self._expectation(z, share=self.residual.network))
 
         window, derivative = slopes(decode, posterior.mu)
         origin = window - ops.reshape(
@@ -432,10 +435,10 @@ class NeuroBehaviorVAE(MissingDataModel):
             return predict(x, batch_size=batch_size, verbose=0)
         return predict(x, verbose=0)
 
-    def _windows_at_once(self):
-        """How many windows' derivatives by all latents fit into 64 MiB."""
-        _, steps, channels = self.decoder.compute_output_shape((None, self.config.latent_dim))
-        return int(np.clip(2**24 // (steps * channels * (self.config.latent_dim + 1)), 1, 1024))
+    def _windows_at_once(self, entries=2**24, further=1):
+        """How many windows fit into so many entries, with their derivatives by all latents."""
+        size = self.decoder.seq_len * self.decoder.channels
+        return int(np.clip(entries // (size * (self.config.latent_dim + further)), 1, 1024))
 
     def decode(self, z, batch_size=32):
         """Windows `(N, T, C)` in raw units, as NumPy, from latents `(N, Z)`."""
