@@ -5,6 +5,7 @@ import json
 import sys
 import tomllib
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,22 @@ MemoryGB = Annotated[
     float | None,
     _option("What may be held in memory; the rest is streamed.", show_default="a quarter of it"),
 ]
+Out = Annotated[Path, _option("HDF5 file to write.", show_default=False)]
+BatchSize = Annotated[int, _option("Windows at a time.")]
+TraceStride = Annotated[
+    int | None,
+    _option("Samples from one window's start to the next.", show_default="a quarter of a window"),
+]
+
+
+def _refine(default):
+    return Annotated[
+        int | None,
+        _option("Steps in which latents are refined on the decoder.", show_default=default),
+    ]
+
+
+Refine = _refine("as chosen in training")
 
 
 def _read_config(context: typer.Context, path: Path | None):
@@ -311,50 +328,122 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunPath, as_json: AsJSON = False, backend: Backend = None):
+def evaluate(
+    run: RunPath,
+    as_json: AsJSON = False,
+    refine: _refine("10") = None,
+    backend: Backend = None,
+):
     """Score a run on the time it set aside for test, beside PCA."""
     from ceneurovae import console
     from ceneurovae.import_data import reload_splits
     from ceneurovae.run_folder import RunFolder
 
+    RunFolder(run).refine_steps(refine)
     splits = reload_splits(RunFolder(run).manifest)
-    console.choose_backend(backend)
-    with console.progress_bar() as progress:
-        console.import_keras(progress)
+    with _keras_at_work("Evaluating", backend):
         from ceneurovae.evaluation import evaluate_run
 
-        progress.add_task("Evaluating", total=None, note="")
-        metrics = evaluate_run(run, splits)
+        metrics = evaluate_run(run, splits, refine=refine)
     if as_json:
         _print_json(metrics)
     else:
         _print(console.results_table(metrics))
+        _print(console.imputation_table(metrics["imputation"]))
 
 
 @app.command()
 def encode(
     run: RunPath,
     files: Files,
-    out: Annotated[Path, _option("HDF5 file to write.", show_default=False)],
+    out: Out,
     memory_gb: MemoryGB = None,
     stride: Annotated[int, _option("Samples from one window's start to the next.")] = 1,
-    batch_size: Annotated[int, _option("Windows at a time.")] = 256,
+    batch_size: BatchSize = 256,
+    refine: Refine = None,
     backend: Backend = None,
     overwrite: Overwrite = False,
 ):
     """Write the latents of every window of recordings."""
-    from ceneurovae import console
     from ceneurovae.encoding import encode_windows, read_windows
     from ceneurovae.readers.options import ReadOptions
 
     files = _probed(files, ReadOptions())
-    windows = read_windows(run, files, out, stride, overwrite, memory_gb)
+    windows = read_windows(run, files, out, stride, overwrite, memory_gb, refine)
+    with _keras_at_work("Encoding", backend):
+        encode_windows(run, windows, out, batch_size, refine)
+    _say_written(windows, out)
+
+
+@app.command()
+def impute(
+    run: RunPath,
+    files: Files,
+    out: Out,
+    memory_gb: MemoryGB = None,
+    stride: TraceStride = None,
+    batch_size: BatchSize = 256,
+    refine: _refine("10") = None,
+    num_samples: Annotated[
+        int | None,
+        _option("Draws from which to write 5 % and 95 % quantiles too.", show_default="none"),
+    ] = None,
+    seed: Annotated[int, _option("Decides the draws.")] = 0,
+    backend: Backend = None,
+    overwrite: Overwrite = False,
+):
+    """Write whole recordings with what is missing filled in."""
+    from ceneurovae.readers.options import ReadOptions
+    from ceneurovae.traces import impute_traces, read_traces
+
+    files = _probed(files, ReadOptions())
+    recordings, windows = read_traces(
+        run, files, out, stride, overwrite, memory_gb, refine, num_samples
+    )
+    with _keras_at_work("Imputing", backend):
+        impute_traces(run, recordings, windows, out, batch_size, refine, num_samples, seed)
+    _say_written(windows, out)
+
+
+@app.command()
+def reconstruct(
+    run: RunPath,
+    files: Files,
+    out: Out,
+    memory_gb: MemoryGB = None,
+    stride: TraceStride = None,
+    batch_size: BatchSize = 256,
+    refine: Refine = None,
+    backend: Backend = None,
+    overwrite: Overwrite = False,
+):
+    """Write whole recordings as the model decodes them from their latents."""
+    from ceneurovae.readers.options import ReadOptions
+    from ceneurovae.traces import read_traces, reconstruct_traces
+
+    files = _probed(files, ReadOptions())
+    recordings, windows = read_traces(run, files, out, stride, overwrite, memory_gb, refine)
+    with _keras_at_work("Reconstructing", backend):
+        reconstruct_traces(run, recordings, windows, out, batch_size, refine)
+    _say_written(windows, out)
+
+
+@contextmanager
+def _keras_at_work(title, backend):
+    """A context in which Keras is there, on a backend, and a bar says what is done."""
+    from ceneurovae import console
+
     console.choose_backend(backend)
     with console.progress_bar() as progress:
         console.import_keras(progress)
-        progress.add_task("Encoding", total=None, note="")
-        encode_windows(run, windows, out, batch_size)
-    console.say(f"{len(windows)} windows of {len(windows.recordings)} recordings in {out}")
+        progress.add_task(title, total=None, note="")
+        yield
+
+
+def _say_written(windows, out):
+    from ceneurovae.console import say
+
+    say(f"{len(windows)} windows of {len(windows.recordings)} recordings in {out}")
 
 
 def main():

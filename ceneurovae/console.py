@@ -144,6 +144,19 @@ def results_table(metrics):
     return table
 
 
+def imputation_table(scores):
+    """A `rich` table of what `score_imputation` found; `coverage` is of 90 % intervals."""
+    table = Table(title="R2 of what was hidden, and filled in")
+    table.add_column("hidden")
+    methods = list(dict.fromkeys(method for row in scores.values() for method in row))
+    methods.sort(key=lambda method: method == "coverage")  # which is no R2, last
+    for method in methods:
+        table.add_column({"vae": "VAE", "ppca": "pPCA"}.get(method, method), justify="right")
+    for pattern, row in scores.items():
+        table.add_row(pattern, *(_number(row.get(method)) for method in methods))
+    return table
+
+
 def show_inspection(report):
     """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from ceneurovae.baselines import fit_pca, pca_codes
 from ceneurovae.config import VAEConfig
-from ceneurovae.evaluation import fit_pca, pca_codes, readout_r2
+from ceneurovae.evaluation import readout_r2
 from ceneurovae.import_data import load_splits
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.simulation import LATENTS, latents_at_center, simulate_worms

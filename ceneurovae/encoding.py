@@ -12,7 +12,9 @@ from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
 
 
-def encode_file(run, paths, out, stride=1, batch_size=256, overwrite=False, memory_gb=None):
+def encode_file(
+    run, paths, out, stride=1, batch_size=256, overwrite=False, memory_gb=None, refine=None
+):
     """Encodes recordings with the model of a run.
 
     Where the model was trained on recordings that were filled up to the length of a window, so are
@@ -28,39 +30,64 @@ def encode_file(run, paths, out, stride=1, batch_size=256, overwrite=False, memo
         batch_size: Windows at a time.
         overwrite: Whether to replace `out`.
         memory_gb: How much of the recordings may be held in memory; a quarter of it by default.
+        refine: Steps in which the latents are improved on the decoder; by default those that the
+            run's `choices.json` names, 0 where it names none.
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: if a file or argument cannot be used.
     """
-    encode_windows(
-        run, read_windows(run, paths, out, stride, overwrite, memory_gb), out, batch_size
-    )
+    windows = read_windows(run, paths, out, stride, overwrite, memory_gb, refine)
+    encode_windows(run, windows, out, batch_size, refine)
 
 
-def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None):
+def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None, refine=None):
     """The half of `encode_file` that can fail on the user's files, and needs no TensorFlow."""
+    RunFolder(run).refine_steps(refine)
+    _, filled, seq_len = read_whole(run, paths, out, overwrite, memory_gb)
+    return all_windows(filled, seq_len, stride)
+
+
+def read_whole(run, paths, out, overwrite=False, memory_gb=None):
+    """Reads recordings as those of a run were read.
+
+    Returns:
+        `(recordings, filled, seq_len)`: the recordings as they are, the same filled up where those
+        of the run were, and the length of a window in samples.
+
+    Raises:
+        FileNotFoundError, FileExistsError, ValueError: if a file cannot be used, or `out` is there.
+    """
     if Path(out).exists() and not overwrite:
         raise FileExistsError(f"'{out}' exists. Choose another file or pass --overwrite.")
     manifest = RunFolder(run).manifest
+    seq_len = manifest["seq_len"]
     recordings = read_alike(paths, manifest["channels"], reading_of(manifest), memory_gb)
-    if any(recording.get("filled_up") for recording in manifest["recordings"]):
-        recordings = [fill_short(recording, manifest["seq_len"]) for recording in recordings]
-    return all_windows(recordings, manifest["seq_len"], stride)
+    if not any(recording.get("filled_up") for recording in manifest["recordings"]):
+        return recordings, recordings, seq_len
+    return recordings, [fill_short(recording, seq_len) for recording in recordings], seq_len
 
 
-def encode_windows(run, windows, out, batch_size=256):
+def encode_windows(run, windows, out, batch_size=256, refine=None):
     """The other half: encodes `Windows` and writes `out`."""
     from ceneurovae.pipeline import make_dataset
 
-    posterior = RunFolder(run).load_model().encode(make_dataset(windows, batch_size))
+    run = RunFolder(run)
+    data = make_dataset(windows, batch_size)
+    posterior = run.load_model().encode(data, refine=run.refine_steps(refine))
     with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
         for index, recording in enumerate(windows.recordings):
             rows = windows.recording == index
-            group = file.create_group(recording.name)
+            group = group_of(file, recording)
             group["mu"] = posterior.mu[rows]
             group["logvar"] = posterior.logvar[rows]
             group["start"] = windows.start[rows]
             group["stop"] = windows.start[rows] + windows.seq_len
-            group.attrs["path"] = str(recording.path)
-            if recording.rate_hz is not None:
-                group.attrs["sampling_rate"] = recording.rate_hz
+
+
+def group_of(file, recording):
+    """A group for a recording in an HDF5 file, with the attributes that say where it is from."""
+    group = file.require_group(recording.name)
+    group.attrs["path"] = str(recording.path)
+    if recording.rate_hz is not None:
+        group.attrs["sampling_rate"] = recording.rate_hz
+    return group

@@ -155,7 +155,7 @@ def readout_r2(train_codes, train_targets, test_codes, test_targets):
     return scores
 
 
-def evaluate_run(path, splits=None, batch_size=256):
+def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True):
     """Evaluates a run on its test windows, beside PCA of its training windows.
 
     Writes `metrics.json` into the run folder.
@@ -164,17 +164,28 @@ def evaluate_run(path, splits=None, batch_size=256):
         path: Run folder.
         splits: The run's `Splits`; by default its files are read again.
         batch_size: Windows at a time.
+        refine: Steps of refinement in `refined`, `REFINE` by default; 0 leaves it out.
+        imputation: Whether to score how well the model fills in what is hidden from it.
 
     Returns:
-        As `evaluate`, with the `channels` and the `split` that was scored: `"test"`, or
+        As `evaluate`, with `refine`, the `channels` and the `split` that was scored: `"test"`, or
         `"valid"` where the run set no test data aside.
     """
     run = RunFolder(path)
+    refine = run.refine_steps(REFINE if refine is None else refine)
     if splits is None:
         splits = reload_splits(run.manifest)
     split = "test" if len(splits.test) else "valid"
-    metrics = evaluate(run.load_model(), getattr(splits, split), splits.train, batch_size)
-    metrics = {"split": split, "channels": list(splits.train.channels), **metrics}
+    metrics = evaluate(
+        run.load_model(),
+        getattr(splits, split),
+        splits.train,
+        batch_size,
+        refine,
+        imputation=imputation,
+    )
+    channels = list(splits.train.channels)
+    metrics = {"split": split, "channels": channels, "refine": refine, **metrics}
     run.write_metrics(metrics)
     return metrics
 

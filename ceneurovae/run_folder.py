@@ -127,6 +127,21 @@ class RunFolder:
         """What was chosen on validation data, `None` where there was none."""
         return self._read_json("choices.json") if (self.path / "choices.json").exists() else None
 
+    def refine_steps(self, refine=None):
+        """Steps in which latents are refined: `refine`, or what helped on validation data.
+
+        Args:
+            refine: Number of steps; `None` for those of `choices`, 0 where nothing was chosen.
+
+        Raises:
+            ValueError: if it is no number of steps.
+        """
+        if refine is None:
+            return (self.choices or {}).get("refine", 0)
+        if not isinstance(refine, int) or refine < 0:
+            raise ValueError(f"refine is {refine!r}, expected a whole number of at least 0.")
+        return refine
+
     def write_history(self, rows):
         """Writes `history.csv` from dictionaries, one per epoch; what one lacks stays empty."""
         names = list(dict.fromkeys(name for row in rows for name in row))

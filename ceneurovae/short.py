@@ -35,6 +35,19 @@ def fill_short(recording, seq_len):
     )
 
 
+def own_samples(recording, seq_len):
+    """Where the `n` samples of `recording` are in what `fill_short` makes of it, `(n,)`.
+
+    >>> from ceneurovae.recording import Recording
+    >>> recording = Recording("a", np.zeros((6, 1)), ("x",), breaks=[2])
+    >>> own_samples(recording, seq_len=3).tolist()
+    [0, 1, 3, 4, 5, 6]
+    """
+    lengths = np.diff(recording.stretches, axis=1)[:, 0]
+    added = np.maximum(seq_len - lengths, 0)
+    return np.arange(lengths.sum()) + np.repeat(np.cumsum(added) - added, lengths)
+
+
 def without_short(recordings, seq_len, least):
     """The recordings with a stretch of `seq_len` and `least` samples in all; warns of the rest.
 

@@ -179,6 +179,29 @@ def runs_between(recording, seq_len, stride, start=0, stop=None):
     return window_runs(np.clip(recording.stretches, start, stop), seq_len, stride)
 
 
+def covering_runs(recording, seq_len, stride):
+    """As `runs_between`, but no sample of a stretch that a window fits is left out.
+
+    Where the last window of a stretch ends before it, there is one more, flush with the end.
+
+    Raises:
+        ValueError: if `stride` leaves samples out between windows.
+    """
+    if not isinstance(stride, (int, np.integer)) or not 1 <= stride <= seq_len:
+        raise ValueError(
+            f"stride is {stride!r}, expected a whole number from 1 to {seq_len}, the length of a "
+            "window: no sample is to be left out."
+        )
+    runs = runs_between(recording, seq_len, stride)
+    if recording.window_len == seq_len:
+        return runs
+    first, last = recording.stretches.T
+    room = last - first - seq_len
+    flush = (last - seq_len)[(room >= 0) & (room % stride > 0)]
+    ends = np.stack([flush, np.ones_like(flush), np.ones_like(flush)], axis=1)
+    return np.concatenate([runs, ends])
+
+
 def _merged_runs(runs):
     """Runs of one window each, with those that are evenly spaced put together."""
     if len(runs) < 2:

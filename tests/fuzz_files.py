@@ -86,6 +86,17 @@ def write_flavell(path):
         file["timing/timestamp_confocal"] = np.arange(80) * 0.6
 
 
+def write_traces(path):
+    with h5py.File(path, "w") as file:
+        file.attrs["layout"] = "traces"
+        for name, samples in (("file/one", 40), ("file/two", 30)):
+            file[f"{name}/values"] = _numbers(samples, 3)
+            file[f"{name}/values"].attrs["channel_names"] = ["a/x", "a/y", "b"]
+            file[f"{name}/observed"] = np.ones((samples, 3), bool)
+            file[f"{name}/breaks"] = [10, 20]
+            file[name].attrs["sampling_rate"] = 4.0
+
+
 def write_lfads(path):
     with h5py.File(path, "w") as file:
         for split, trials in (("train", 6), ("valid", 3)):
@@ -180,6 +191,7 @@ def write_bases(folder):
         "groups.h5": write_groups,
         "recordings.h5": write_recordings,
         "flavell.h5": write_flavell,
+        "traces.h5": write_traces,
         "lfads.h5": write_lfads,
         "sleap.h5": write_sleap,
         "compressed.h5": write_compressed,

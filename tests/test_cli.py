@@ -9,12 +9,15 @@ import subprocess
 import sys
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
 from ceneurovae import VAEConfig, cli, import_h5, train
 from ceneurovae.readers import ReadOptions, read_recordings
 
+# What the command does besides, which takes long to compile.
+LEAN = ("--no-refit", "--no-augment", "--encoder-steps", "0")
 RUN = [sys.executable, "-m", "ceneurovae"]
 
 
@@ -64,16 +67,17 @@ def test_train_prints_a_table_and_says_where_the_run_is(trained):
 
 def test_evaluate_prints_json_and_nothing_else(trained):
     out, done = trained
-    again = run("evaluate", out, "--json")
+    again = run("evaluate", out, "--json", "--refine", 1)
     assert again.returncode == 0, again.stderr
     metrics = json.loads(again.stdout)
+    assert metrics["refine"] == 1
     assert metrics == json.loads((out / "metrics.json").read_text())
     assert f"{metrics['vae']['r2']:.3f}" in done.stdout
 
 
 def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path):
     out = tmp_path / "latents.h5"
-    done = run("encode", trained[0], simulated_worms, "--out", out, "--stride", 5)
+    done = run("encode", trained[0], simulated_worms, "--out", out, "--stride", 5, "--refine", 1)
     assert done.returncode == 0, done.stderr
     with h5py.File(out) as file:
         group = file["worms/worm_2"]
@@ -84,6 +88,43 @@ def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_pat
         assert np.isfinite(group["mu"][()]).all()
 
 
+class Filler:
+    """In place of a model, which would have to be compiled: it fills in what it is asked for."""
+
+    def impute(self, x, num_samples=None, refine=None, seed=0):
+        filled = np.where(np.isnan(x), refine, x)
+        return filled if num_samples is None else filled + np.zeros((num_samples, 1, 1, 1))
+
+
+def test_whole_recordings_are_written_and_inspected(
+    trained, simulated_worms, tmp_path, capsys, monkeypatch
+):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ceneurovae", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert not caught.value.code, err
+        return out + err
+
+    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
+    filled, traces = tmp_path / "filled.h5", tmp_path / "traces.h5"
+    arguments = (trained[0], simulated_worms, "--out")
+    said = command("reconstruct", *arguments, traces, "--refine", 0, "--stride", 12)
+    # A window each 12 of 200 samples, and one flush with the end.
+    assert f"{2 * 17} windows of 2 recordings in {traces}" in said
+    monkeypatch.setattr("ceneurovae.run_folder.RunFolder.load_model", lambda _: Filler())
+    said = command("impute", *arguments, filled, "--refine", 7, "--num-samples", 5)
+    assert f"{2 * 64} windows of 2 recordings in {filled}" in said
+    with h5py.File(filled) as file:
+        found = {name: item[()] for name, item in file["worms/worm_2"].items()}
+    assert set(found) == {"values", "observed", "low", "high"}
+    assert {values.shape for values in found.values()} == {(200, 4)}
+    assert not found["observed"].all()
+    assert (found["values"][~found["observed"]] == 7).all()
+    assert command("inspect", filled, traces).count("layout traces, 2 recordings") == 2
+
+
 def test_a_constant_channel_is_kept_and_warned_about(tmp_path):
     values = np.random.default_rng(0).normal(size=(300, 2))
     values[:, 1] = 4
@@ -91,7 +132,7 @@ def test_a_constant_channel_is_kept_and_warned_about(tmp_path):
         file["data"] = values
     done = run(
         *("train", tmp_path / "data.h5", "--out", tmp_path / "run", "--seq-len", 10),
-        *("--hidden-dim", 8, "--latent-dim", 2, "--epochs", 1, "--stride", 5),
+        *("--hidden-dim", 8, "--latent-dim", 2, "--epochs", 1, "--stride", 5, *LEAN),
     )
     assert done.returncode == 0, done.stderr
     assert "Warning: Channel 'data/1' is constant: kept, with scale 1." in done.stderr
@@ -103,7 +144,7 @@ def test_the_backend_can_be_chosen_and_is_said(simulated_worms, tmp_path):
     done = subprocess.run(
         [
             *(*RUN, "train", simulated_worms, "--out", tmp_path, "--channels", "behavior"),
-            *("--seq-len", "12", "--hidden-dim", "8", "--epochs", "1", "--stride", "20"),
+            *("--seq-len", "12", "--hidden-dim", "8", "--epochs", "1", "--stride", "20", *LEAN),
         ],
         capture_output=True,
         text=True,
@@ -214,6 +255,12 @@ def test_bad_arguments(tmp_path, capsys, monkeypatch, simulated_worms, trained):
     arguments = ("encode", trained[0], simulated_worms, "--out", target)
     assert "exists. Choose another file or pass --overwrite" in error(
         capsys, monkeypatch, *arguments
+    )
+    assert "refine is -1, expected a whole number" in error(
+        capsys, monkeypatch, "impute", *arguments[1:], "--overwrite", "--refine", -1
+    )
+    assert "stride is 20, expected a whole number from 1 to 12" in error(
+        capsys, monkeypatch, "reconstruct", *arguments[1:], "--overwrite", "--stride", 20
     )
     assert target.read_text() == "mine"
 

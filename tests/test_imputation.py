@@ -7,6 +7,7 @@ from conftest import make_windows, tiny_config
 from sklearn.decomposition import PCA
 
 from ceneurovae import NeuroBehaviorVAE, baselines
+from ceneurovae.console import imputation_table
 from ceneurovae.imputation import score_imputation
 
 
@@ -81,3 +82,17 @@ def test_scores_are_of_what_was_hidden_and_beside_simple_methods():
     assert score_imputation(model, test, train, pca) == scores
     model.residual.own.assign(100 * keras.ops.convert_to_numpy(model.residual.own))
     assert score_imputation(model, test)["spans"]["coverage"] > 0.99
+
+
+def test_the_table_has_a_column_for_each_method_and_coverage_last():
+    scores = {
+        "entries": {"vae": 0.5, "mean": 0.0, "coverage": 0.9},
+        "end": {"vae": 0.25, "mean": None, "last": 0.125},
+    }
+    table = imputation_table(scores)
+    cells = {column.header: list(column.cells) for column in table.columns}
+    assert list(cells) == ["hidden", "VAE", "mean", "last", "coverage"]
+    assert cells["VAE"] == ["0.500", "0.250"]
+    assert cells["mean"] == ["0.000", "-"]
+    assert cells["last"] == ["-", "0.125"]
+    assert cells["coverage"] == ["0.900", "-"]

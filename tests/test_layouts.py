@@ -37,6 +37,33 @@ def test_lfads_keeps_its_split(make):
     assert len(by_time.train) == 9 + 3
 
 
+def test_traces_keep_names_rates_and_breaks(make):
+    values = RNG.normal(size=(30, 2)).astype("float32")
+    content = {
+        "@layout": "traces",
+        "data/one/values": values,
+        "data/one/values@channel_names": ["neural/N1", "speed"],
+        "data/one/observed": np.ones((30, 2), bool),
+        "data/one/breaks": [10, 25],
+        "data/one@sampling_rate": 4.0,
+        "other/values": values[:20],
+        "other/channel_names": ["neural/N1", "speed"],
+    }
+    path = make(content)
+    assert layout_of(path) == "traces"
+    one, other = read_recordings(path)
+    assert (one.name, other.name) == ("file/data/one", "file/other")
+    assert one.channels == other.channels == ("neural/N1", "speed")
+    assert (one.rate_hz, other.rate_hz) == (4, None)
+    assert one.stretches.tolist() == [[0, 10], [10, 25], [25, 30]]
+    np.testing.assert_array_equal(read_recordings(path, "values")[0].values, values)
+    assert read_recordings(path, layout="groups")[0].channels == one.channels
+    for breaks in ([25, 10], [0], [30], [2.5], ["a"]):
+        bad = make({**content, "data/one/breaks": breaks}, "bad.h5")
+        with pytest.raises(ValueError, match=r"has breaks .*, expected ascending whole numbers"):
+            read_recordings(bad)
+
+
 def test_sleap_axes_come_last_to_first(make):
     frames, nodes = 40, ["head", "tail", "wing"]
     tracks = RNG.normal(size=(2, 2, 3, frames))

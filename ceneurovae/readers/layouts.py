@@ -23,12 +23,13 @@ from ceneurovae.readers import (
     recordings,
     sktime,
     sleap,
+    traces,
 )
 from ceneurovae.readers.hdf5 import open_hdf5
 from ceneurovae.readers.options import ReadOptions
 
 # Of those that fit, the first counts.
-HDF5_LAYOUTS = (nwb, flavell, lfads, sleap, deeplabcut, groups, recordings, arrays)
+HDF5_LAYOUTS = (nwb, flavell, lfads, sleap, deeplabcut, traces, groups, recordings, arrays)
 OTHER_LAYOUTS = (npy, deeplabcut.csv_layout, sktime)
 NAMES = tuple(dict.fromkeys(layout.NAME for layout in (*HDF5_LAYOUTS, *OTHER_LAYOUTS)))
 # What a damaged file makes h5py and its layouts raise.
@@ -72,7 +73,8 @@ def _opened(path, options):
     """What the layouts look at, and those to try."""
     if h5py.is_hdf5(path):
         with open_hdf5(path, options.allow_external) as file:
-            yield file, _named(HDF5_LAYOUTS, options)
+            # What a run wrote says so, whatever layout its own files have.
+            yield file, (traces,) if traces.matches(file) else _named(HDF5_LAYOUTS, options)
     elif npz.is_npz(path):
         with npz.as_hdf5(path) as file:
             yield file, _named(HDF5_LAYOUTS, options)
