@@ -23,6 +23,7 @@ from ceneurovae.model.loss import (
 )
 from ceneurovae.model.mlp import MLP
 from ceneurovae.model.positional_encoding import PositionalEncoding
+from ceneurovae.model.residual import ResidualGaussian
 from ceneurovae.model.sampling import Sampling
 from ceneurovae.model.scaler import ChannelScaler
 from ceneurovae.model.vae import VAE, NeuroBehaviorVAE, VAEOutput
@@ -41,6 +42,7 @@ __all__ = [
     "LinearPath",
     "NeuroBehaviorVAE",
     "PositionalEncoding",
+    "ResidualGaussian",
     "Sampling",
     "TransformerBackbone",
     "VAEOutput",

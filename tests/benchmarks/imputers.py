@@ -9,9 +9,11 @@
 PyPOTS (`pip install pypots`, BSD-3) wants an environment of its own, so windows and results go
 through files. The data are the behaviours of the first two worms that were recorded at 1.67 Hz,
 `(60, 3)`, split as in `quality.py`. All methods fit to the training windows and use the validation
-windows for their choices; `ours, refit` fits to both after that. Test windows lose 20 % of their
-entries, or a span of 15 samples in each channel, or both at once; R2 is that of what was hidden, in
-standard deviations of the training data. Seconds are those of the process, on one thread.
+windows for their choices; `ours, refit` fits to both after that. PyPOTS trains on windows that have
+gaps of the same kind, which it does better on than on complete ones. Test windows lose 20 % of
+their entries, or a span of 15 samples in each channel, or both at once; R2 is that of what was
+hidden, in standard deviations of the training data. Seconds are those of the process, on one
+thread.
 """
 
 import argparse
@@ -67,7 +69,7 @@ def scored(name, impute, seconds, test):
 
 
 def with_pypots(windows):
-    """The rows of PyPOTS, with the sizes of its own examples."""
+    """The rows of PyPOTS, which trains on windows with gaps of the kind that are scored."""
     import torch
     from pypots.imputation import BRITS, GPVAE, SAITS
 
@@ -88,7 +90,6 @@ def with_pypots(windows):
         torch.manual_seed(0)
         start = time.process_time()
         model = models[name]()
-        # Their training hides entries of its own; GP-VAE needs some to be missing.
         model.fit({"X": with_missing(windows["train"])}, valid)
         seconds = time.process_time() - start
         yield scored(name, lambda x, model=model: filled_by(model, x), seconds, windows["test"])
