@@ -71,6 +71,7 @@ def test_evaluate_prints_json_and_nothing_else(trained):
     assert again.returncode == 0, again.stderr
     metrics = json.loads(again.stdout)
     assert metrics["refine"] == 1
+    assert {"entries", "spans", "end", "channels"} <= set(metrics["imputation"])
     assert metrics == json.loads((out / "metrics.json").read_text())
     assert f"{metrics['vae']['r2']:.3f}" in done.stdout
 
