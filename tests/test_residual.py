@@ -125,6 +125,8 @@ def test_what_was_observed_stays_and_the_rest_is_filled(windows):
     filled = model.impute(windows)
     np.testing.assert_array_equal(filled[mask], windows[mask])
     assert np.isfinite(filled).all()
+    other = np.where(mask, windows, -999.0).astype("float32")
+    np.testing.assert_array_equal(model.impute((other, mask)), filled)
 
 
 def test_it_is_saved_with_the_model(windows, tmp_path):
