@@ -21,7 +21,7 @@ MOST_VALID_WINDOWS, LEAST_VALID_WINDOWS, VALID_ENTRIES = 64, 8, 2**23
 CHOICES = {
     "drift": (0.0, 0.01, 0.1, 1.0),
     "stationary": (0.0, 0.5, 1.0),
-    "shared": (0.0, 0.1, 0.5, 0.9),
+    "shared": (0.0, 0.1, 0.5, 0.9, 0.97, 0.99),
 }
 UNCHOSEN = {"network": 1, "shared": 0.5, "stationary": 0.5, "drift": 0.01, "level": 1.0}
 
@@ -191,14 +191,15 @@ def fit_residual(model, data, valid=None, choices=None):
         valid: Validation data. Of its windows entries, spans of a quarter in each channel, the
             last quarter and some channels are hidden, and the choices are made for the least
             geometric mean of the four squared errors: `drift` (0, .01, .1, 1), `stationary` (0, .5,
-            1) and `shared` (0, .1, .5, .9) in turn, all for each `network` (0, 1).
+            1) and `shared` (0 to .99) in turn, all for each `network` (0, 1).
         choices: They, if they are not to be made.
 
     Returns:
-        The choices: `network`, whether imputation uses the decoder's network or its linear path
-        alone, whose residuals in training data are nearer to those in new data; `shared`,
-        `stationary` and `drift`; and `level`, how much larger squared residuals are in the
-        validation data than in the training data.
+        The choices: `network`, whether imputation uses the decoder, or takes what the linear path
+        has at `z = 0` for the mean, and all that windows do about it for residuals, so that
+        `shared` shrinks all that channels have in common; `shared`, `stationary` and `drift`; and
+        `level`, how much larger squared residuals are in the validation data than in the training
+        data.
     """
     if choices is None:
         choices = UNCHOSEN if valid is None else _choose(model, data, valid)

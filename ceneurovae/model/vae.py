@@ -381,16 +381,25 @@ class NeuroBehaviorVAE(MissingDataModel):
         if batch_size is None and self.residual is not None:
             columns = self.residual.components.components + self.residual.seq_len + draws
             batch_size = self._windows_at_once(2**22, columns)
+        refine = self._steps_to_impute(refine)
         return np.moveaxis(self._predict(x, batch_size, refine, "_filled", draws), -1, 0)
+
+    def _steps_to_impute(self, refine):
+        """So many, or none where what is imputed does not depend on the latents."""
+        flat = self.residual is not None and not float(ops.convert_to_numpy(self.residual.network))
+        return 0 if flat else refine
 
     def linearise(self, x, batch_size=None, refine=REFINE):
         """The decoder about the refined latents of windows, as a straight line, for imputation.
+
+        Where imputation does without the network (see `fit_residual`), it is flat: what the linear
+        path has at `z = 0`.
 
         Returns:
             `(origin, slopes)`: `(N, T, C)`, the scaled window where it meets `z = 0`, and
             `(N, T, C, Z)`, its derivatives.
         """
-        return self._predict(x, batch_size, refine, "_linearised")
+        return self._predict(x, batch_size, self._steps_to_impute(refine), "_linearised")
 
     def _posterior(self, x, posterior):
         return posterior
@@ -404,14 +413,15 @@ class NeuroBehaviorVAE(MissingDataModel):
         `(B, T, C)` and `(B, T, C, Z)`.
         """
 
-        def decode(z):
-            return self.scaler(self._expectation(z, share=self.residual.network))
+        network = self.residual.network
 
-        window, derivative = slopes(decode, posterior.mu)
-        origin = window - ops.reshape(
-            ops.matmul(posterior.mu[:, None], derivative), ops.shape(window)
-        )
-        derivative = ops.transpose(derivative, (0, 2, 1))
+        def decode(z):
+            return self.scaler(self._expectation(z, share=network))
+
+        z = network * posterior.mu
+        window, derivative = slopes(decode, z)
+        origin = window - ops.reshape(ops.matmul(z[:, None], derivative), ops.shape(window))
+        derivative = network * ops.transpose(derivative, (0, 2, 1))
         return origin, ops.reshape(derivative, (-1, *window.shape[1:], derivative.shape[-1]))
 
     def _filled(self, x, posterior, draws):

@@ -239,8 +239,9 @@ class Task:
 
 def rows_of(data, arguments):
     """The rows of one data set: dictionaries of names and numbers."""
-    for seed in range(arguments.seeds):
-        if seed == 0 or data.folds:
+    first = arguments.seeds[0]
+    for seed in arguments.seeds:
+        if seed == first or data.folds:
             splits = data.splits(seed)
             if splits is None:
                 print(f"{data.name}: skipped, no {data.files} in $CENEUROVAE_TEST_DATA", flush=True)
@@ -252,7 +253,7 @@ def rows_of(data, arguments):
                 yield {**label, "latents": None, "method": method, **row}
         for latents in arguments.latents:
             own = {**label, "seed": seed, "latents": latents}
-            if seed == 0 or data.folds:
+            if seed == first or data.folds:
                 for method, row in task.with_latents(latents):
                     yield {**own, "method": method, **row}
             if arguments.plain:
@@ -298,7 +299,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", nargs="+", default=[], help="data sets; all by default")
     parser.add_argument("--latents", nargs="+", type=int, default=[8, 32])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--backbone", help="another than the default")
     parser.add_argument("--refit", action="store_true", help="fit all to train and validation")
     parser.add_argument("--no-plain", dest="plain", action="store_false", help="no plain VAE")
