@@ -84,8 +84,7 @@ def _filled(model, shown, truth, seed):
     """Imputed windows, and the share of the `truth` within intervals, `None` without draws."""
     if not model.can_draw:
         return model.impute(shown), None
-    model.residual.reseed(seed)
-    mean, *draws = model._imputations(shown, DRAWS)
+    mean, *draws = model.imputations(shown, DRAWS, seed=seed)
     low, high = np.quantile(draws, [(1 - INSIDE) / 2, (1 + INSIDE) / 2], axis=0)
     known = ~np.isnan(truth)
     inside = (truth >= low) & (truth <= high)

@@ -127,11 +127,8 @@ def impute_traces(
         batch_size = min(batch_size, max(1, DRAWN_AT_ONCE // (window * num_samples)))
 
     def predict(x, first):
-        parts = [model.impute(x, refine=refine)]
-        if num_samples is not None:
-            draws = model.impute(x, num_samples, refine=refine, seed=seed + first)
-            parts += list(np.quantile(draws, QUANTILES, axis=0))
-        return parts
+        mean, *draws = model.imputations(x, num_samples or 0, refine=refine, seed=seed + first)
+        return [mean, *np.quantile(draws, QUANTILES, axis=0)] if draws else [mean]
 
     def write(group, recording, means):
         values = recording.values[:]

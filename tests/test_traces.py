@@ -218,7 +218,8 @@ class Told:
         self.steps.append(refine)
         return np.nan_to_num(x)
 
-    impute = reconstruct
+    def imputations(self, x, num_samples, refine, seed):
+        return self.reconstruct(x, refine)[None]
 
 
 def test_recordings_that_were_filled_up_keep_their_length(run, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.loss import (
     loss_bernoulli,
     loss_gaussian,
@@ -143,14 +144,7 @@ class GaussianLikelihood(Likelihood):
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.variance = self.add_weight(
-            shape=(self.channels,),
-            initializer="ones",
-            trainable=False,
-            dtype="float32",
-            autocast=False,
-            name="variance",
-        )
+        self.variance = fixed_weight(self, "variance", (self.channels,), "ones")
 
     @property
     def logvar(self):

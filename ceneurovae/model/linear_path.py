@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.missing import interpolate
 
 MOST_COMPONENTS = 128
@@ -64,15 +65,11 @@ class LinearPath(keras.layers.Layer):
             "noise": np.array(0.05),
         }
         for name, value in initial.items():
-            weight = self.add_weight(
-                shape=value.shape,
-                initializer=lambda shape, dtype, value=value: ops.convert_to_tensor(value, dtype),
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-                name=name,
-            )
-            setattr(self, name, weight)
+
+            def initializer(shape, dtype, value=value):
+                return ops.convert_to_tensor(value, dtype)
+
+            setattr(self, name, fixed_weight(self, name, value.shape, initializer))
 
     def assign(self, fitted):
         """Takes over what `fit_subspace` found."""

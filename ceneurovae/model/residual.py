@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.linear_path import LinearPath, fit_subspace
 from ceneurovae.model.missing import split_missing
@@ -61,23 +62,12 @@ class ResidualGaussian(keras.layers.Layer):
 
     def build(self, input_shape=None):
         self.components.build()
-
-        def weight(name, shape, initializer):
-            return self.add_weight(
-                shape=shape,
-                initializer=initializer,
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-                name=name,
-            )
-
         shape = (self.channels, self.seq_len, self.seq_len)
-        self.own = weight("own", shape, lambda shape, dtype: _identities(shape, dtype))
-        self.shared = weight("shared", (), "zeros")
-        self.network = weight("network", (), "ones")
+        self.own = fixed_weight(self, "own", shape, _identities)
+        self.shared = fixed_weight(self, "shared", (), "zeros")
+        self.network = fixed_weight(self, "network", (), "ones")
 
-    def assign(self, moments, shared, stationary, drift, level=1.0):
+    def assign(self, moments, shared, stationary, drift, network=1, level=1.0):
         """Takes over the covariance of residuals.
 
         Args:
@@ -85,9 +75,11 @@ class ResidualGaussian(keras.layers.Layer):
             shared: How much of the covariance between channels counts, from 0 to 1.
             stationary: How much of the covariance of a channel is stationary, from 0 to 1.
             drift: Variance of the steps of a random walk of each channel, in that of the channel.
+            network: Whether these are the residuals of the decoder (1), or of the mean alone (0).
             level: What the covariance is multiplied by.
         """
         fitted, covariances = moments
+        self.network.assign(network)
         self.components.assign(fitted)
         self.shared.assign(shared)
         loadings = ops.convert_to_numpy(self.loadings()).astype("float64")
@@ -205,12 +197,8 @@ def fit_residual(model, data, valid=None, choices=None):
         choices = UNCHOSEN if valid is None else _choose(model, data, valid)
     model.residual.network.assign(choices["network"])
     moments = _moments(model.residual, _residuals(model, data, FIT_WINDOWS))
-    model.residual.assign(moments, **_of_residuals(choices))
+    model.residual.assign(moments, **choices)
     return choices
-
-
-def _of_residuals(choices):
-    return {name: value for name, value in choices.items() if name != "network"}
 
 
 def _residuals(model, data, most):
@@ -257,7 +245,7 @@ def _choose(model, data, valid):
         tasks = [_Task(model, windows, kind) for kind in kinds]
 
         def error(choices, moments=moments, tasks=tasks):
-            layer.assign(moments, **_of_residuals(choices))
+            layer.assign(moments, **choices)
             return sum(task.log_error(layer) for task in tasks)
 
         best = {**UNCHOSEN, "network": network, "level": level}

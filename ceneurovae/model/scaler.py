@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.missing import fold_mask
 
 
@@ -53,21 +54,9 @@ class ChannelScaler(keras.layers.Layer):
             raise ValueError(
                 f"There are {len(self.groups)} groups for {shape[0]} channels. Name one for each."
             )
-
-        def weight(name, initializer):
-            # Raw units may exceed the range of half precision: never cast behind our back.
-            return self.add_weight(
-                shape=shape,
-                initializer=initializer,
-                trainable=False,
-                dtype="float32",
-                autocast=False,
-                name=name,
-            )
-
-        self.mean = weight("mean", "zeros")
-        self.std = weight("std", "ones")
-        self.count = weight("count", "zeros")
+        self.mean = fixed_weight(self, "mean", shape, "zeros")
+        self.std = fixed_weight(self, "std", shape, "ones")
+        self.count = fixed_weight(self, "count", shape, "zeros")
 
     @property
     def adapted(self):

@@ -361,28 +361,28 @@ class NeuroBehaviorVAE(MissingDataModel):
                 large for `ResidualGaussian`.
         """
         if num_samples is None:
-            return self._imputations(x, 0, batch_size, refine)[0]
-        if not self.can_draw:
-            raise ValueError(
-                "Draws need reconstruction_loss='gaussian' and a window of at most "
-                f"{MOST_ENTRIES} pairs of samples, C * T * T. Leave num_samples out."
-            )
-        if seed is not None:
-            self.residual.reseed(seed)
-        return self._imputations(x, num_samples, batch_size, refine)[1:]
+            return self.imputations(x, 0, batch_size, refine)[0]
+        return self.imputations(x, num_samples, batch_size, refine, seed)[1:]
 
     @property
     def can_draw(self):
         """Whether `impute` can make draws: it knows how what it leaves out is distributed."""
         return self.residual is not None and isinstance(self.likelihood, GaussianLikelihood)
 
-    def _imputations(self, x, draws, batch_size=None, refine=REFINE):
-        """The mean and draws, `(1 + draws, N, T, C)`."""
+    def imputations(self, x, num_samples, batch_size=None, refine=REFINE, seed=None):
+        """Mean and draws of `impute` in one pass: `(1 + num_samples, N, T, C)`, the mean first."""
+        if num_samples and not self.can_draw:
+            raise ValueError(
+                "Draws need reconstruction_loss='gaussian' and a window of at most "
+                f"{MOST_ENTRIES} pairs of samples, C * T * T. Leave num_samples out."
+            )
+        if num_samples and seed is not None:
+            self.residual.reseed(seed)
         if batch_size is None and self.residual is not None:
-            columns = self.residual.components.components + self.residual.seq_len + draws
+            columns = self.residual.components.components + self.residual.seq_len + num_samples
             batch_size = self._windows_at_once(2**22, columns)
         refine = self._steps_to_impute(refine)
-        return np.moveaxis(self._predict(x, batch_size, refine, "_filled", draws), -1, 0)
+        return np.moveaxis(self._predict(x, batch_size, refine, "_filled", num_samples), -1, 0)
 
     def _steps_to_impute(self, refine):
         """So many, or none where what is imputed does not depend on the latents."""
