@@ -106,9 +106,10 @@ def demo(
     with console.progress_bar() as progress:
         console.import_keras(progress)
         from ceneurovae import demo as simulated
+        from ceneurovae.progress import FitProgress
 
-        callback = console.fit_progress(progress)
-        metrics = simulated.run_demo(out, seed, overwrite, [callback])
+        callbacks = [FitProgress(progress, simulated.BATCH_SIZE)]
+        metrics = simulated.run_demo(out, seed, overwrite, callbacks)
     _print(console.results_table(metrics))
     console.say(f"Run folder: {out}")
 
@@ -180,8 +181,19 @@ def _refuse_leaks(report):
 
 @app.command()
 def train(
-    files: Files,
-    out: Annotated[Path, _option("Run folder to write.", show_default=False)],
+    context: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Files, folders, or patterns such as 'data/*.h5'.", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, _option("Run folder to write.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None,
+        _option(
+            "Run folder of a training to go on with, with its files and settings.",
+            show_default=False,
+        ),
+    ] = None,
     channels: Annotated[
         str | None,
         _option("Names of channels or whole datasets, with commas between; globs work."),
@@ -261,7 +273,11 @@ def train(
         bool,
         _option("Train once more on training and validation data, with every choice fixed."),
     ] = True,
+    retries: Annotated[
+        int, _option("Times to go on with half the learning rate when the loss explodes.")
+    ] = 0,
     backend: Backend = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     overwrite: Overwrite = False,
     config: Annotated[
         Path | None,
@@ -273,6 +289,22 @@ def train(
     """Train a model on recordings and evaluate it on held-out data."""
     given = dict(locals())
     from ceneurovae import console
+
+    if resume is not None:
+        from ceneurovae.run_folder import RunFolder
+
+        _refuse_beside_resume(context)
+        run = RunFolder(resume)
+        backend = backend or run.environment["backend"]
+        with _training(resume, backend, quiet, run.training["batch_size"]) as callbacks:
+            from ceneurovae.training import resume_run
+
+            metrics = resume_run(resume, retries, callbacks, verbose=0)
+        _print(console.results_table(metrics))
+        return
+    for name, value in (("FILES", files), ("--out", out)):
+        if not value:
+            raise ValueError(f"{name} is missing: ceneurovae train FILES --out FOLDER")
     from ceneurovae.config import VAEConfig, groups_of
     from ceneurovae.import_data import load_splits
     from ceneurovae.readers.options import ReadOptions
@@ -301,9 +333,7 @@ def train(
         **dataclasses.asdict(options),
     )
     model_config = VAEConfig(**fields, channel_groups=groups_of(splits.train.channels))
-    console.choose_backend(backend)
-    with console.progress_bar() as progress:
-        console.import_keras(progress)
+    with _training(out, backend, quiet, batch_size) as callbacks:
         from ceneurovae.training import train_run
 
         metrics = train_run(
@@ -320,11 +350,47 @@ def train(
             patience=patience,
             refit=refit and len(splits.valid) > 0,
             overwrite=overwrite,
-            callbacks=[console.fit_progress(progress)],
+            retries=retries,
+            callbacks=callbacks,
             verbose=0,
         )
     _print(console.results_table(metrics))
     console.say(f"Run folder: {out}")
+
+
+def _refuse_beside_resume(context):
+    """Raises a `ValueError` for options that a resumed run has by itself."""
+    own = {"resume", "backend", "quiet", "retries"}
+    given = [
+        parameter.opts[0] if parameter.opts[0].startswith("-") else "FILES"
+        for parameter in context.command.params
+        if parameter.name not in own
+        and context.get_parameter_source(parameter.name).name not in ("DEFAULT", "DEFAULT_MAP")
+        and context.params.get(parameter.name) not in (None, [], ())
+    ]
+    if given:
+        raise ValueError(
+            f"A run is resumed with the files and settings it has: leave out {', '.join(given)}."
+        )
+
+
+@contextmanager
+def _training(run, backend, quiet, batch_size):
+    """A context for training into a run folder, with the callbacks that show its progress."""
+    from ceneurovae import console
+
+    console.choose_backend(backend)
+    try:
+        with console.progress_bar(quiet) as progress:
+            console.import_keras(progress)
+            from ceneurovae.progress import FitProgress
+            from ceneurovae.training import BATCH_SIZE
+
+            yield [FitProgress(progress, batch_size or BATCH_SIZE)]
+    except KeyboardInterrupt as interrupt:
+        told = str(interrupt) or f"Interrupted. To go on: ceneurovae train --resume {run}"
+        console.say(told)
+        raise typer.Exit(128 + getattr(interrupt, "number", 2)) from None
 
 
 @app.command()
@@ -451,7 +517,7 @@ def main():
     warnings.showwarning = _show_warning
     try:
         app()
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError, MemoryError) as error:
         message = " ".join(str(error).split())
         print(f"Error: {message}", file=sys.stderr)
         sys.exit(2)

@@ -46,7 +46,7 @@ def choose_backend(requested=None):
 
 
 @contextmanager
-def progress_bar():
+def progress_bar(quiet=False):
     """A `rich` progress bar on stderr with columns for a count, a time and a text."""
     from rich.progress import (
         BarColumn,
@@ -65,7 +65,7 @@ def progress_bar():
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=messages) as progress:
+    with Progress(*columns, console=messages, disable=quiet) as progress:
         yield progress
 
 
@@ -87,37 +87,6 @@ def import_keras(progress):
         os.dup2(saved, 2)
         os.close(saved)
     progress.remove_task(task)
-
-
-def fit_progress(progress):
-    """A Keras callback that moves a task of `progress` forward, batch by batch.
-
-    When training ends, it announces what follows on the command line: choices on validation data,
-    perhaps a last fit, and the evaluation.
-    """
-    import keras
-
-    class FitProgress(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            self.task = progress.add_task("Training", total=self.params["epochs"], note="")
-
-        def on_train_batch_end(self, batch, logs=None):
-            # Reading the loss here would make the accelerator wait.
-            progress.update(self.task, completed=self.epoch + batch / self.params["steps"])
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epoch = epoch
-
-        def on_epoch_end(self, epoch, logs=None):
-            note = f"loss {logs['loss']:.4g}"
-            if "val_elbo" in logs:
-                note += f"  validation ELBO {logs['val_elbo']:.4g}"
-            progress.update(self.task, completed=epoch + 1, note=note)
-
-        def on_train_end(self, logs=None):
-            progress.add_task("Choosing, refitting, evaluating", total=None, note="")
-
-    return FitProgress()
 
 
 def results_table(metrics):

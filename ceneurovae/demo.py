@@ -8,7 +8,7 @@ from ceneurovae.evaluation import readout_r2
 from ceneurovae.import_data import load_splits
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.simulation import LATENTS, latents_at_center, simulate_worms
-from ceneurovae.training import train_run
+from ceneurovae.training import BATCH_SIZE, train_run
 
 CONFIG = VAEConfig(latent_dim=8)
 
@@ -36,6 +36,7 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
         CONFIG,
         out,
         seed,
+        BATCH_SIZE,
         overwrite=overwrite,
         callbacks=callbacks,
         verbose=0,

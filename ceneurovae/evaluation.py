@@ -13,13 +13,12 @@ from ceneurovae.baselines import fit_pca, pca_reconstruction
 from ceneurovae.import_data import reload_splits
 from ceneurovae.imputation import score_imputation
 from ceneurovae.model.loss import kl_divergence
+from ceneurovae.model.metrics import ACTIVE_VARIANCE
 from ceneurovae.model.refine import REFINE
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.scores import Score
 from ceneurovae.windows import Windows
-
-ACTIVE_VARIANCE = 0.01
 
 
 def evaluate(

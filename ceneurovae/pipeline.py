@@ -95,6 +95,19 @@ def is_dataset(data):
     return hasattr(data, "rebatch")
 
 
+def shuffled(arrays, batch_size, seed=0):
+    """Windows in memory as a dataset, shuffled by the seed and the epoch.
+
+    Args:
+        arrays: `(N, T, C)`, `(x, mask)`, or an iterable of batches of them.
+        batch_size: Windows in a batch.
+        seed: Whole number.
+    """
+    values = np.concatenate(list(iterate_batches(arrays)))
+    windows = all_windows(as_recordings(values), values.shape[1])
+    return make_dataset(windows, batch_size, shuffle=True, seed=seed)
+
+
 def steps_per_epoch(data, batch_size):
     """Batches of a dataset, or of `batch_size` windows of an array."""
     if not is_dataset(data):
@@ -114,9 +127,7 @@ def joined(train, valid, batch_size=32):
     splits = getattr(train, "splits", None)
     if splits is not None and getattr(valid, "source", None) is splits.valid:
         return make_dataset(splits.joined(), batch_size, shuffle=True)
-    arrays = [x for data in (train, valid) for x in iterate_batches(data)]
-    windows = all_windows(as_recordings(np.concatenate(arrays)), arrays[0].shape[1])
-    return make_dataset(windows, batch_size, shuffle=True)
+    return shuffled([x for data in (train, valid) for x in iterate_batches(data)], batch_size)
 
 
 def _with_mask(x):
@@ -148,5 +159,9 @@ def rebatched(dataset, batch_size):
     if known == batch_size:
         return dataset
     batches = -(-sum(map(size, dataset)) // batch_size)
-    dataset = dataset.rebatch(batch_size)
-    return dataset.apply(tf.data.experimental.assert_cardinality(batches))
+    anew = dataset.rebatch(batch_size)
+    anew = anew.apply(tf.data.experimental.assert_cardinality(batches))
+    for name in ("source", "splits", "epoch"):
+        if hasattr(dataset, name):
+            setattr(anew, name, getattr(dataset, name))
+    return anew

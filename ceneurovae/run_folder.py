@@ -2,10 +2,10 @@
 
     config.json         settings of the model and of the training
     split.json          files, channels, and which samples are train, validation and test
-    environment.json    versions, backend, command
+    environment.json    versions, backend, devices, command, git revision, data files
     history.csv         one row per epoch
     model.keras         the model with its best weights so far
-    last.keras          the model after the last epoch, with its optimizer
+    checkpoint.npz      the state of the training after an epoch, from which it is resumed
     choices.json        what was chosen on validation data
     metrics.json        what `evaluate` found
 
@@ -13,14 +13,16 @@ This module is the only one that reads or writes them.
 """
 
 import csv
-import importlib.metadata
 import json
+import os
 import platform
-import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from ceneurovae.config import VAEConfig
-from ceneurovae.whole_file import whole_file
+from ceneurovae.environment import describe_environment, describe_files
+from ceneurovae.whole_file import remove_remains, whole_file
 
 FILES = (
     "config.json",
@@ -28,11 +30,11 @@ FILES = (
     "environment.json",
     "history.csv",
     "model.keras",
-    "last.keras",
+    "checkpoint.npz",
     "choices.json",
     "metrics.json",
 )
-PACKAGES = ("ceneurovae", "keras", "tensorflow", "jax", "torch", "numpy", "h5py", "scikit-learn")
+LOCK, HOLDER = ".lock", ".holder.json"
 
 
 class RunFolder:
@@ -72,9 +74,102 @@ class RunFolder:
         for name in FILES:
             (path / name).unlink(missing_ok=True)
         _write_json(path / "split.json", manifest)
-        _write_json(path / "environment.json", _environment())
+        environment = describe_environment()
+        paths = () if manifest is None else (r["path"] for r in manifest["recordings"])
+        environment["seed"] = training.get("seed")
+        environment["files"] = describe_files(paths)
+        _write_json(path / "environment.json", environment)
         _write_json(path / "config.json", {"model": config.to_dict(), "training": training})
         return cls(path)
+
+    @classmethod
+    @contextmanager
+    def held(cls, path):
+        """A context in which no other process may write to the run in `path`.
+
+        Raises:
+            BlockingIOError: if another process holds it; the message says which.
+        """
+        from filelock import FileLock, Timeout
+
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = _read_holder(path / HOLDER)
+            raise BlockingIOError(
+                f"'{path}' is being trained by {holder}. Wait for it, or choose another folder."
+            ) from None
+        try:
+            remove_remains(path)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            holder = {"process": os.getpid(), "host": platform.node(), "since": since}
+            _write_json(path / HOLDER, holder)
+            yield
+        finally:
+            (path / HOLDER).unlink(missing_ok=True)
+            lock.release()
+
+    def require_same(self, config, training, manifest):
+        """Raises a `ValueError` unless the run is one of these settings, data and backend."""
+        import keras
+
+        own = {**self._read_json("config.json")["model"], **self.training}
+        given = {**config.to_dict(), **training}
+        for name, value in json.loads(json.dumps(given)).items():
+            if own.get(name) != value and not (name == "seed" and value is None):
+                raise ValueError(
+                    f"The run in '{self.path}' has {name}={own.get(name)!r}, received {value!r}. "
+                    "Resume it with its own settings, or train into another folder."
+                )
+        if self._read_json("split.json") != json.loads(json.dumps(manifest)):
+            raise ValueError(
+                f"The run in '{self.path}' was trained on other data, or data split in another "
+                "way. Resume it with its own data, or train into another folder."
+            )
+        environment = self.environment
+        if environment["backend"] != keras.backend.backend():
+            raise ValueError(
+                f"The run in '{self.path}' was trained on {environment['backend']}, but Keras is "
+                f"on {keras.backend.backend()}. Set KERAS_BACKEND={environment['backend']}."
+            )
+        recorded = environment.get("files", [])
+        for before, now in zip(
+            recorded, describe_files(file["path"] for file in recorded), strict=True
+        ):
+            if before != now:
+                raise ValueError(
+                    f"'{before['path']}' has changed since the run in '{self.path}' began. "
+                    "Restore the file, or train again."
+                )
+
+    @property
+    def environment(self):
+        """What `environment.json` holds."""
+        return self._read_json("environment.json")
+
+    @property
+    def training(self):
+        """The arguments of the training."""
+        return self._read_json("config.json")["training"]
+
+    def write_checkpoint(self, state):
+        """Writes the `FitState` of the training."""
+        state.write(self.path / "checkpoint.npz")
+
+    def read_checkpoint(self):
+        """The `FitState` that was written last, `None` before there is one."""
+        from ceneurovae.checkpoint import FitState
+
+        path = self.path / "checkpoint.npz"
+        return FitState.read(path) if path.exists() else None
+
+    @property
+    def is_finished(self):
+        """Whether its training came to its end."""
+        return (self.path / "choices.json").exists()
 
     @property
     def config(self):
@@ -96,9 +191,9 @@ class RunFolder:
             )
         return manifest
 
-    def save_model(self, model, name):
-        """Writes `model` as `model.keras` or `last.keras`."""
-        with whole_file(self.path / name) as temporary:
+    def save_model(self, model):
+        """Writes `model.keras`."""
+        with whole_file(self.path / "model.keras") as temporary:
             model.save(temporary)
 
     def load_model(self):
@@ -119,7 +214,7 @@ class RunFolder:
 
     def finish(self, model, choices):
         """Writes the trained model, and what was chosen on validation data (or `None`)."""
-        self.save_model(model, "model.keras")
+        self.save_model(model)
         _write_json(self.path / "choices.json", choices)
 
     @property
@@ -195,24 +290,10 @@ def _write_json(path, content):
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _environment():
-    import keras
-
+def _read_holder(path):
+    """Who holds a run, in words; the file may be about to be written or removed."""
     try:
-        devices = keras.distribution.list_devices()
-    except (AttributeError, NotImplementedError):  # PyTorch has no list in Keras
-        devices = None
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "command": sys.argv,
-        "backend": keras.backend.backend(),
-        "devices": devices,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-    }
+        holder = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return "another process"
+    return "process {process} on {host}, since {since}".format(**holder)

@@ -6,6 +6,7 @@ of a small recording from being worse than the simple method.
 
 import numpy as np
 
+from ceneurovae.checkpoint import weights_of
 from ceneurovae.model.refine import REFINE
 
 GAINS = (1.0, 0.5, 0.25, 0.0)
@@ -30,7 +31,7 @@ def select(model, valid, weights=()):
         `encoder_gain`; `deviance`, per window and refined, of the model and, as `linear`, of its
         linear path; and `refine`, the steps that helped: `REFINE` or 0.
     """
-    candidates = list(weights) or [model.get_weights()]
+    candidates = list(weights) or [weights_of(model)]
     tried = {}
     for index, values in enumerate(candidates):
         model.set_weights(values)

@@ -1,22 +1,35 @@
 """`train`: scaler, optimizer, KL schedule and best weights behind one call."""
 
 import dataclasses
+import itertools
 import math
-import time
+import random
+import warnings
+from contextlib import ExitStack
 
 import keras
 import numpy as np
 
 from ceneurovae.annealing import KLAnnealing
+from ceneurovae.callbacks import (
+    Checkpoints,
+    DivergenceError,
+    FollowEpoch,
+    Interrupted,
+    Interruption,
+    KeepBest,
+    WatchLoss,
+)
+from ceneurovae.checkpoint import FitState, weights_of
 from ceneurovae.config import groups_of
 from ceneurovae.evaluation import evaluate_run
+from ceneurovae.import_data import reload_splits
 from ceneurovae.model import NeuroBehaviorVAE
-from ceneurovae.model.scaler import some_windows
-from ceneurovae.pipeline import is_dataset, joined, rebatched, steps_per_epoch, stream
-from ceneurovae.run_folder import RunFolder
+from ceneurovae.model.scaler import iterate_batches, some_windows
+from ceneurovae.pipeline import is_dataset, joined, rebatched, shuffled, steps_per_epoch, stream
+from ceneurovae.run_folder import RunFolder, check_free, is_run
 from ceneurovae.selection import MOST_WINDOWS, select
 
-OBJECTIVE = "elbo"
 BATCH_SIZE = 64
 # How much training is enough where nothing is said: in steps, but some epochs at least.
 STEPS, LEAST_EPOCHS = 1500, 10
@@ -25,8 +38,6 @@ RISING, LEFT = 100, 0.02
 WEIGHT_DECAY, LARGEST_GRADIENT = 0.01, 1.0
 # Times that many short epochs are interrupted to look at the validation data.
 VALIDATIONS = 40
-# Seconds between the checkpoints of short epochs.
-SAVE_EVERY_S = 20
 
 
 def train(
@@ -44,16 +55,21 @@ def train(
     seed=None,
     run_dir=None,
     overwrite=False,
+    resume=False,
+    retries=0,
     callbacks=(),
     verbose="auto",
 ):
     """Trains a model and leaves it with what is best on validation data.
 
+    With a `run_dir` a training survives: after each epoch, but at most every 20 s, its whole state
+    is written down, and `resume=True` goes on from there.
+
     Adapts scaler and linear path if that has not been done, and fits with AdamW, whose rate rises
     over the first steps and falls along a cosine to 2 % at the end. Then `select` chooses, on
-    validation data, between the last weights and those of the epoch with the highest ELBO (KL
-    weight 1, whatever the schedule is doing), and how much the networks count beside the linear
-    path. Without validation data the last weights are kept.
+    validation data, between the last weights and those of the epoch after the ramp with the highest
+    ELBO (KL weight 1, whatever the schedule is doing), and how much the networks count beside the
+    linear path. Without validation data the last weights are kept.
 
     Args:
         model: `NeuroBehaviorVAE`.
@@ -72,11 +88,18 @@ def train(
             by default it goes through all of its `epochs`, for which its learning rate is laid out.
         refit: Whether to train once more, on training and validation data together, with every
             choice fixed. Scores on the validation data then mean nothing.
-        seed: Seeds Python, NumPy and the backend before the fit, and is recorded. Weights are drawn
-            when the model is made: call `keras.utils.set_random_seed` before that.
+        seed: Seeds Python, NumPy, the backend and the order of arrays before the fit, and is
+            recorded; drawn by default. Weights are drawn when the model is made: call
+            `keras.utils.set_random_seed` before that.
         run_dir: Run folder to write; nothing is written without it.
         overwrite: Whether to replace a run in `run_dir`.
-        callbacks: Further Keras callbacks.
+        resume: Whether to go on with the run in `run_dir`, if there is one that was interrupted;
+            it must have the same settings and data. What comes out is as if it had never been
+            interrupted, where the data is from `import_h5` or arrays. A run that is finished is
+            loaded.
+        retries: How often to go on from the last epoch with half the learning rate, when the loss
+            is no longer finite or explodes.
+        callbacks: Further Keras callbacks. They are not called in the refit.
         verbose: As for `keras.Model.fit`.
 
     Returns:
@@ -84,109 +107,290 @@ def train(
 
     Raises:
         ValueError: if an argument cannot be used.
-        FileExistsError: if `run_dir` holds a run and `overwrite` is false.
-        FloatingPointError: if the loss became NaN or infinite. The model has its best weights.
+        FileExistsError: if `run_dir` holds a run, and `overwrite` and `resume` are false.
+        BlockingIOError: if another process trains in `run_dir`.
+        FloatingPointError: if the loss became NaN or infinite, or exploded, and no retries are
+            left. The model has its best weights.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, before the next batch. The state after the last
+            epoch is in `run_dir`.
     """
     if batch_size is None:
         batch_size = getattr(train_ds, "batch_size", BATCH_SIZE)
-    _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience)
+    _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience, retries)
     if refit and valid_ds is None:
         raise ValueError("refit=True needs valid_ds, on which every choice is made before.")
-    given = train_ds, valid_ds
     train_ds, valid_ds = (
-        rebatched(data, batch_size) if is_dataset(data) else data for data in given
+        rebatched(data, batch_size) if is_dataset(data) else data for data in (train_ds, valid_ds)
     )
     steps = steps_per_epoch(train_ds, batch_size)
     epochs = epochs or max(LEAST_EPOCHS, math.ceil(STEPS / steps))
     if warmup_epochs is None:
         warmup_epochs = epochs // 10
+    settings = {
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "kl_schedule": kl_schedule if isinstance(kl_schedule, str) else repr(kl_schedule),
+        "warmup_epochs": warmup_epochs,
+        "kl_weight": kl_weight,
+        "patience": patience,
+        "refit": refit,
+        "seed": seed,
+    }
     annealing = _annealing(kl_schedule, warmup_epochs, kl_weight)
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
-    if not model.adapted:
-        model.adapt(*given)
-    run = None
-    if run_dir is not None:
-        arguments = {
-            "epochs": epochs,
-            "lr": lr,
-            "batch_size": batch_size,
-            "kl_schedule": kl_schedule if isinstance(kl_schedule, str) else repr(kl_schedule),
-            "warmup_epochs": warmup_epochs,
-            "kl_weight": kl_weight,
-            "patience": patience,
-            "refit": refit,
-            "seed": seed,
-        }
-        splits = getattr(given[0], "splits", None)
-        manifest = None if splits is None else splits.manifest()
-        run = RunFolder.create(run_dir, model.config, arguments, manifest, overwrite)
-    keeper = KeepBest(run, has_validation=valid_ds is not None)
-    stopper = []
-    if patience is not None and valid_ds is not None:
-        stopper = [
-            keras.callbacks.EarlyStopping(
-                f"val_{OBJECTIVE}", mode="max", patience=patience, start_from_epoch=warmup_epochs
-            )
-        ]
-    followed, total = getattr(given[0], "epoch", None), epochs * steps
+    manifest = getattr(train_ds, "splits", None) and train_ds.splits.manifest()
+    with ExitStack() as stack:
+        run, state = None, FitState()
+        if run_dir is not None:
+            resumed = resume and is_run(run_dir)
+            if not resumed:
+                check_free(run_dir, overwrite)
+            stack.enter_context(RunFolder.held(run_dir))
+            if resumed:
+                run = RunFolder(run_dir)
+                run.require_same(model.config, settings, manifest)
+                state = run.read_checkpoint() or state
+                settings["seed"] = run.training["seed"]
+        if settings["seed"] is None:
+            settings["seed"] = random.randrange(2**31)
+        if run_dir is not None and run is None:
+            run = RunFolder.create(run_dir, model.config, settings, manifest, overwrite)
+        training = _Training(model, (train_ds, valid_ds), settings, annealing, run, state, retries)
+        return training.run(callbacks, verbose)
 
-    def fit(model, data, epochs, validation, callbacks):
-        jit = jit_choice(model.config)
-        model.compile(optimizer=_optimizer(lr, total), jit_compile=jit)
-        return model.fit(
-            data,
-            validation_data=validation,
-            validation_freq=1 if patience is not None else max(1, epochs // VALIDATIONS),
-            epochs=epochs,
-            batch_size=None if is_dataset(data) else batch_size,
-            shuffle=not is_dataset(data),
+
+class _Training:
+    """One call of `train`, from its arguments to a trained model; it goes on from a `FitState`."""
+
+    def __init__(self, model, given, settings, annealing, run, state, retries):
+        self.model, self.given, self.settings = model, given, settings
+        self.annealing, self.run_folder, self.state = annealing, run, state
+        self.retries = retries
+        keras.utils.set_random_seed(settings["seed"])
+        self.train_ds, self.valid_ds = given
+        if not is_dataset(self.train_ds):
+            self.train_ds = shuffled(self.train_ds, settings["batch_size"], settings["seed"])
+        self.steps = steps_per_epoch(self.train_ds, settings["batch_size"])
+        self.saved_epoch = None
+
+    def run(self, callbacks, verbose):
+        """Goes through what is left to do, and returns the history of the fit."""
+        if self.run_folder is not None and self.run_folder.is_finished:
+            self._build()
+            self.model.set_weights(self.run_folder.load_model().get_weights())
+            return self._history(self.run_folder.choices)
+        if self.state.variables:
+            self._build()
+        else:
+            if not self.model.adapted:
+                self.model.adapt(*self.given)
+            self.state.shrinkage = self.model.shrinkage
+            self.state.take(self.model)
+            self._write()
+        try:
+            if self.state.phase == "fit":
+                self._fit(callbacks, verbose)
+                self._choose()
+            if self.state.phase == "refit":
+                self._refit(verbose)
+        except Exception as error:
+            for data in self.given:
+                if getattr(getattr(data, "epoch", None), "failure", None) is not None:
+                    raise data.epoch.failure from error
+            raise
+        if self.run_folder is not None:
+            self.run_folder.finish(self.model, self.state.choices)
+        return self._history(self.state.choices)
+
+    def _build(self):
+        if not self.model.built:
+            first = next(iterate_batches(self.given[0]))
+            self.model.build((None, *first.shape[1:]))
+
+    def _fit(self, callbacks, verbose):
+        """Trains, and leaves the model with its last weights."""
+        patience, epochs = self.settings["patience"], self.settings["epochs"]
+        validated = self.valid_ds is not None
+        keeper = KeepBest(
+            self.state, validated, self.settings["warmup_epochs"], patience if validated else None
+        )
+        self._keras_fit(
+            self.model,
+            self.train_ds,
+            epochs,
+            [keeper, *callbacks],
             verbose=verbose,
-            callbacks=[annealing, *callbacks],
+            validation_data=self.valid_ds,
+            validation_freq=1 if patience is not None else max(1, epochs // VALIDATIONS),
         )
 
-    order = [FollowEpoch(followed)] if followed is not None else []
-    try:
-        history = fit(model, train_ds, epochs, valid_ds, [*order, keeper, *stopper, *callbacks])
-    except Exception as error:
-        for data in given:
-            if getattr(getattr(data, "epoch", None), "failure", None) is not None:
-                raise data.epoch.failure from error
-        raise
-    history.choices = None
-    if valid_ds is not None:
-        weights = [model.get_weights(), keeper.weights]
-        valid = np.concatenate(list(some_windows(valid_ds, MOST_WINDOWS)))
-        choices = select(model, valid, [w for w in weights if w is not None])
-        choices["epoch"] = keeper.best_epoch if choices.pop("weights") else history.epoch[-1]
-        choices["residual"] = model.adapt_residual(*given)
-        history.choices = {**choices, "shrinkage": model.shrinkage}
-        if refit:
-            _refit(model, given, history.choices, batch_size, steps, fit)
-    else:
-        model.adapt_residual(given[0])
-    if run is not None:
-        run.finish(model, history.choices)
-    return history
+    def _keras_fit(self, model, data, epochs, callbacks, **arguments):
+        """`fit` from where the state is, with everything that every fit has."""
+        state = self.state
+        values = model.decoder.seq_len * model.decoder.channels
+        interruption = Interruption(self._how_to_go_on())
+        follow = FollowEpoch(data, self.settings["seed"])
+        watching = [WatchLoss(state, values), interruption, follow]
+        total = self.settings["epochs"] * self.steps
+        while True:
+            optimizer = _optimizer(self.settings["lr"] * state.rate, total)
+            model.compile(optimizer=optimizer, jit_compile=jit_choice(model.config))
+            state.give(model)
+            if state.over or state.epoch >= epochs:
+                return
+            try:
+                with interruption.listening():
+                    model.fit(
+                        data,
+                        epochs=epochs,
+                        initial_epoch=state.epoch,
+                        shuffle=False,  # the data does it
+                        callbacks=[
+                            self.annealing,
+                            *watching,
+                            *callbacks,
+                            Checkpoints(state, self._write),
+                        ],
+                        **arguments,
+                    )
+                return
+            except DivergenceError as error:
+                model.compile(optimizer=optimizer)
+                state.give(model)
+                if not self.retries:
+                    raise FloatingPointError(self._diverged(model, data, error)) from error
+                self.retries -= 1
+                state.rate *= 0.5
+                warnings.warn(
+                    f"{error}. Going on from epoch {state.epoch + 1} with half the learning rate.",
+                    stacklevel=2,
+                )
+            except Interrupted:
+                self._write()
+                raise
+
+    def _choose(self):
+        """Chooses on validation data, and says what follows."""
+        if self.valid_ds is None:
+            self.model.adapt_residual(self.given[0])
+            self.state.phase = "done"
+            return
+        candidates = [weights_of(self.model), *filter(None, [self.state.best_weights])]
+        valid = np.concatenate(list(some_windows(self.valid_ds, MOST_WINDOWS)))
+        choices = select(self.model, valid, candidates)
+        last = self.state.rows[-1]["epoch"]
+        choices["epoch"] = self.state.best_epoch if choices.pop("weights") else last
+        choices["residual"] = self.model.adapt_residual(*self.given)
+        choices["shrinkage"] = self.state.shrinkage
+        refit = self.settings["refit"]
+        self.state = FitState(
+            phase="refit" if refit else "done",
+            rows=self.state.rows,
+            rate=self.state.rate,
+            first_loss=self.state.first_loss,
+            choices=choices,
+            shrinkage=self.state.shrinkage,
+            best_weights=weights_of(self.model) if refit else [],
+        )
+
+    def _refit(self, verbose):
+        """Trains anew on training and validation data, as many steps, with the choices made.
+
+        The rate, the ramp and the end of the training keep their places among the steps.
+        """
+        model, choices = self.model, self.state.choices
+        model.set_weights(self.state.best_weights)
+        data = joined(*self.given, self.settings["batch_size"])
+        keras.utils.set_random_seed(self.settings["seed"])
+        fresh = NeuroBehaviorVAE.from_config(model.get_config())
+        if self.state.variables:
+            fresh.build((None, model.decoder.seq_len, model.decoder.channels))
+        else:
+            fresh.adapt(data, shrinkage=choices["shrinkage"])
+            self.state.take(fresh)
+        if choices["decoder_gain"] > 0:
+            trained = (choices["epoch"] + 1) * self.steps
+            steps = steps_per_epoch(data, self.settings["batch_size"])
+            self._keras_fit(fresh, data, math.ceil(trained / steps), [], verbose=verbose)
+        fresh.decoder.gain.assign(choices["decoder_gain"])
+        fresh.encoder.gain.assign(choices["encoder_gain"])
+        for chosen, weight in zip(model.likelihood.weights, fresh.likelihood.weights, strict=True):
+            weight.assign(chosen)
+        model.set_weights(fresh.get_weights())
+        model.adapt_residual(data, choices=choices["residual"])
+
+    def _history(self, choices):
+        """What Keras returns from a fit, for the epochs of all parts of the training."""
+        history = keras.callbacks.History()
+        history.set_model(self.model)
+        history.on_train_begin()
+        history.history = {}
+        for row in self.state.rows:
+            history.epoch.append(row["epoch"])
+            for name, value in row.items():
+                if name != "epoch":
+                    history.history.setdefault(name, []).append(value)
+        history.choices = choices
+        return history
+
+    def _write(self):
+        """Writes the state, the history and the best model so far to the run folder, if any."""
+        run, state = self.run_folder, self.state
+        if run is None:
+            return
+        run.write_checkpoint(state)
+        if state.phase != "fit":
+            return
+        run.write_history(state.rows)
+        if state.best_epoch != self.saved_epoch or not run.has_model:
+            current = weights_of(self.model)
+            self.model.set_weights(state.best_weights or current)
+            run.save_model(self.model)
+            self.model.set_weights(current)
+            self.saved_epoch = state.best_epoch
+
+    def _how_to_go_on(self):
+        if self.run_folder is None:
+            return "Nothing was kept: give train a run_dir to be able to resume."
+        return f"To go on: ceneurovae train --resume {self.run_folder.path}"
+
+    def _diverged(self, model, data, error):
+        """What to tell of a training that could not go on; the model gets its best weights."""
+        state = self.state
+        channel = _worst_channel(model, data, error)
+        if state.best_weights:
+            model.set_weights(state.best_weights)
+        epoch = state.epoch if state.best_epoch is None else state.best_epoch + 1
+        if not epoch:
+            good = "There is no good checkpoint yet"
+        elif self.run_folder is None:
+            good = f"The model has its weights of epoch {epoch} back"
+        else:
+            self._write()
+            good = (
+                f"The last good checkpoint is '{self.run_folder.path / 'model.keras'}', of epoch "
+                f"{epoch}"
+            )
+        return (
+            f"{error}, where the largest error is that of channel {channel}. {good}. Try a smaller "
+            "lr, or retries (--retries), which go on with half of it, or look for outliers in that "
+            "channel."
+        )
 
 
-def _refit(model, given, choices, batch_size, steps, fit):
-    """Trains anew on training and validation data, as many steps, with the choices that were made.
-
-    The rate, the ramp and the end of the training keep their places among the steps.
-    """
-    data = joined(*given, batch_size)
-    fresh = NeuroBehaviorVAE.from_config(model.get_config())
-    fresh.adapt(data, shrinkage=choices["shrinkage"])
-    if choices["decoder_gain"] > 0:
-        trained = (choices["epoch"] + 1) * steps
-        fit(fresh, data, math.ceil(trained / steps_per_epoch(data, batch_size)), None, [])
-    fresh.decoder.gain.assign(choices["decoder_gain"])
-    fresh.encoder.gain.assign(choices["encoder_gain"])
-    for chosen, weight in zip(model.likelihood.weights, fresh.likelihood.weights, strict=True):
-        weight.assign(chosen)
-    model.set_weights(fresh.get_weights())
-    model.adapt_residual(data, choices=choices["residual"])
+def _worst_channel(model, data, error):
+    """Name or number of the channel with the largest error in the batch of a `DivergenceError`."""
+    if getattr(data, "epoch", None) is not None:
+        data.epoch.number = error.epoch
+    x = next(itertools.islice(iterate_batches(data), error.batch, None))
+    deviation = model.scaler.as_numpy(x) - model.scaler.as_numpy(model.reconstruct(x))
+    seen = ~np.isnan(x)
+    squares = np.where(seen, np.square(deviation), 0).sum(axis=(0, 1)) / np.maximum(
+        seen.sum(axis=(0, 1)), 1
+    )
+    index = int(np.argmax(np.where(np.isfinite(squares), squares, np.inf)))
+    channels = getattr(getattr(data, "source", None), "channels", None)
+    return index if channels is None else f"'{channels[index]}'"
 
 
 def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
@@ -228,89 +432,34 @@ def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
     return evaluate_run(run_dir, splits, imputation=False)
 
 
-class KeepBest(keras.callbacks.Callback):
-    """Remembers the weights with the best validation ELBO; stops on a loss that is not finite.
+def resume_run(run_dir, retries=0, callbacks=(), verbose="auto"):
+    """Goes on with a run of `train_run` or the command line that was interrupted, and evaluates it.
 
     Args:
-        run: `RunFolder` to write models and history to, or `None`.
-        has_validation: Whether there is validation data; without it the last weights are the best.
+        run_dir: Run folder; its settings and data are those of the run.
+        retries, callbacks, verbose: As for `train`.
+
+    Returns:
+        As `train_run`.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no run, or its files are not what they were.
+        BlockingIOError: if another process trains there.
     """
-
-    def __init__(self, run=None, has_validation=True):
-        super().__init__()
-        self.run = run
-        self.has_validation = has_validation
-        self.best_epoch = None
-        self.best = -math.inf
-        self.weights = None
-        self.rows = []
-        self.saved_at = -math.inf
-
-    def on_epoch_end(self, epoch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            self.restore()
-            if self.run is not None and self.weights is not None:
-                self.run.save_model(self.model, "model.keras")
-            raise FloatingPointError(self._diverged(epoch, logs["loss"]))
-        # An epoch that was not validated cannot be the best.
-        objective = logs.get(f"val_{OBJECTIVE}", -math.inf if self.has_validation else epoch)
-        improved = objective > self.best
-        if improved:
-            self.best, self.best_epoch = objective, epoch
-            self.weights = self.model.get_weights()
-        if self.run is not None:
-            self.rows.append({"epoch": epoch, **logs})
-            self._save(improved)
-
-    def on_train_end(self, logs=None):
-        if self.run is not None:
-            self.saved_at = -math.inf
-            self._save(False)
-
-    def _save(self, improved):
-        """Writes the history and the models, but not more often than every 20 s."""
-        if time.monotonic() - self.saved_at < SAVE_EVERY_S:
-            return
-        self.run.write_history(self.rows)
-        if improved or not self.run.has_model:
-            self.run.save_model(self.model, "model.keras")
-        self.run.save_model(self.model, "last.keras")
-        self.saved_at = time.monotonic()
-
-    def restore(self):
-        """Gives the model its best weights back."""
-        if self.weights is not None:
-            self.model.set_weights(self.weights)
-
-    def _diverged(self, epoch, loss):
-        if self.weights is None:
-            good = "There is no good checkpoint yet"
-        elif self.run is None:
-            good = f"The model has its weights of epoch {self.best_epoch + 1} back"
-        else:
-            good = (
-                f"The last good checkpoint is '{self.run.path / 'model.keras'}', of epoch "
-                f"{self.best_epoch + 1}"
-            )
-        return (
-            f"The loss became {loss} in epoch {epoch + 1}. {good}. Try a smaller lr, or look for "
-            "outliers in the data."
-        )
-
-
-class FollowEpoch(keras.callbacks.Callback):
-    """Has the data shuffled for the epoch that training is in, whatever passes came before.
-
-    Args:
-        epoch: The `Epoch` of a dataset.
-    """
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch.number = epoch
+    run = RunFolder(run_dir)
+    settings = run.training
+    if settings["kl_schedule"] == "None":
+        settings["kl_schedule"] = None
+    return train_run(
+        reload_splits(run.manifest),
+        run.config,
+        run_dir,
+        **settings,
+        resume=True,
+        retries=retries,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
 
 
 def jit_choice(config):
@@ -342,12 +491,13 @@ def _optimizer(lr, steps):
     return keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, global_clipnorm=LARGEST_GRADIENT)
 
 
-def _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience):
+def _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience, retries):
     least = {
         "epochs": (epochs, 1),
         "batch_size": (batch_size, 1),
         "warmup_epochs": (warmup_epochs, 0),
         "patience": (patience, 1),
+        "retries": (retries, 0),
     }
     for name, (value, minimum) in least.items():
         if value is None:  # left to the data

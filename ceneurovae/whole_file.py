@@ -1,8 +1,11 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -15,11 +18,29 @@ def whole_file(path):
     ...     _ = temporary.write_text("whole")
     >>> target.read_text()
     'whole'
+
+    Raises:
+        OSError: if there is no room for the file; the message names it.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        kept = "The one that was there is intact" if path.exists() else "Nothing was left behind"
+        raise OSError(
+            error.errno, f"There is no room to write '{path}' ({os.strerror(error.errno)}). {kept}"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_remains(folder):
+    """Removes the temporary files of processes that were killed; none may be at work there."""
+    for file in Path(folder).glob(".[0-9]*-*"):
+        file.unlink()

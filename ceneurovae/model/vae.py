@@ -15,6 +15,7 @@ from ceneurovae.model.hiding import Hiding
 from ceneurovae.model.likelihood import GaussianLikelihood, make_likelihood
 from ceneurovae.model.linear_path import fit_subspace
 from ceneurovae.model.loss import BatchMean, kl_divergence, kl_objective
+from ceneurovae.model.metrics import ELBOParts
 from ceneurovae.model.missing import MissingDataModel, fold_mask, interpolate
 from ceneurovae.model.refine import REFINE, refine_posterior, slopes
 from ceneurovae.model.residual import MOST_ENTRIES, ResidualGaussian, fit_residual
@@ -44,30 +45,6 @@ class Posterior(NamedTuple):
 
     mu: object
     logvar: object
-
-
-@keras.saving.register_keras_serializable(package="ceneurovae")
-class ELBOParts(keras.metrics.Metric):
-    """Means per example of `reconstruction`, `kl` and `elbo`, whatever the KL weight is.
-
-    `elbo = -(reconstruction + kl)`: the evidence lower bound in nats, up to the constant of the
-    likelihood that the reconstruction loss stands for. Higher is better.
-    """
-
-    def __init__(self, name="elbo_parts", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.total = self.add_weight(shape=(3,), initializer="zeros", name="total")
-
-    def update_state(self, reconstruction, kl, sample_weight=None):
-        weight = ops.ones_like(kl) if sample_weight is None else sample_weight
-        parts = ops.stack([reconstruction, kl, ops.ones_like(kl)])
-        self.total.assign_add(ops.sum(parts * weight, axis=-1))
-
-    def result(self):
-        reconstruction, kl, count = ops.unstack(ops.convert_to_tensor(self.total), 3)
-        count = ops.maximum(count, 1e-12)
-        reconstruction, kl = reconstruction / count, kl / count
-        return {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl)}
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -130,7 +107,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         self.sampling = Sampling(dtype="float32", name="sampling")
         self.encoder = Encoder(config.latent_dim, **self._network_settings(), name="encoder")
         self.decoder = self.residual = None
-        self.elbo_parts = ELBOParts()
+        self.elbo_parts = ELBOParts(config.latent_dim)
         self.batch_mean = BatchMean()
         if config.channels is not None:
             self.build((None, config.seq_len, config.channels))
@@ -223,7 +200,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             y = y_pred.target
         y = x if y is None else y
         reconstruction, kl = self.losses_of(y, y_pred)
-        self.elbo_parts.update_state(reconstruction, ops.sum(kl, axis=-1), sample_weight)
+        self.elbo_parts.update_state(reconstruction, kl, y_pred.mu, sample_weight)
         if training:
             self.likelihood.follow(y, ops.stop_gradient(y_pred.reconstruction), self.scaler)
         kl = kl_objective(kl, self.config.free_bits, self.config.capacity)

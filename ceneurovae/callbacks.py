@@ -1,0 +1,194 @@
+"""What `train` has Keras call while it fits: best weights, checkpoints, and ways to end early."""
+
+import math
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import keras
+
+from ceneurovae.checkpoint import weights_of
+
+OBJECTIVE = "val_elbo"
+# Seconds between the checkpoints of short epochs.
+SAVE_EVERY_S = 20
+# A loss so many times that of the first batch, or one per value of a window where that is more.
+EXPLODED = 100
+
+
+class DivergenceError(FloatingPointError):
+    """The loss is no longer finite, or has exploded, in a `batch` of an `epoch`, from 0."""
+
+    def __init__(self, epoch, batch, loss):
+        super().__init__(f"The loss became {loss:.4g} in epoch {epoch + 1}, batch {batch + 1}")
+        self.epoch, self.batch, self.loss = epoch, batch, loss
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to end, by Ctrl-C or by a signal, whose `number` it has."""
+
+    def __init__(self, number, message):
+        super().__init__(message)
+        self.number = number
+
+
+class FollowEpoch(keras.callbacks.Callback):
+    """Makes all that is random a function of the seed and the epoch that training is in.
+
+    The data is shuffled for it, whatever passes came before, and the random state that all layers
+    share is set: under PyTorch dropout draws from it.
+
+    Args:
+        data: The training data; datasets of `make_dataset` have an `epoch`.
+        seed: Whole number.
+    """
+
+    def __init__(self, data, seed):
+        super().__init__()
+        self.epoch = getattr(data, "epoch", None)
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.epoch is not None:
+            self.epoch.number = epoch
+        keras.utils.set_random_seed((self.seed + epoch) % 2**32)
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Notes the history, and the weights with the best validation ELBO once the KL ramp is over.
+
+    Args:
+        state: `FitState` to note them in.
+        has_validation: Whether there is validation data; without it the last weights are the best.
+        start_from: The first epoch that can be the best one.
+        patience: Epochs without a better one before training stops; `None` for no limit.
+    """
+
+    def __init__(self, state, has_validation=True, start_from=0, patience=None):
+        super().__init__()
+        self.state = state
+        self.has_validation = has_validation
+        self.start_from = start_from
+        self.patience = patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        state = self.state
+        state.rows.append({"epoch": epoch, **logs})
+        # An epoch that was not validated cannot be the best.
+        objective = logs.get(OBJECTIVE) if self.has_validation else float(epoch)
+        if epoch < self.start_from:
+            return
+        if state.improves(objective):
+            state.best, state.best_epoch = objective, epoch
+            state.best_weights = weights_of(self.model)
+        since = epoch - max(self.start_from, state.best_epoch or 0)
+        if self.patience is not None and since >= self.patience:
+            state.over = self.model.stop_training = True
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Takes the state of the training after each epoch, and hands it over now and then.
+
+    Args:
+        state: `FitState`.
+        write: Function without arguments that writes it, called at most every 20 s and at the end.
+    """
+
+    def __init__(self, state, write):
+        super().__init__()
+        self.state = state
+        self.write = write
+        self.written_at = -math.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.state.take(self.model)
+        if not self.state.is_finite:
+            raise DivergenceError(epoch, self.params["steps"] - 1, math.nan)
+        self.state.epoch = epoch + 1
+        if time.monotonic() - self.written_at >= SAVE_EVERY_S:
+            self.write()
+            self.written_at = time.monotonic()
+
+    def on_train_end(self, logs=None):
+        self.write()
+
+
+class WatchLoss(keras.callbacks.Callback):
+    """Ends a training whose loss is no longer finite, or explodes, with `DivergenceError`.
+
+    It reads the loss in a thread of Keras' own, where the backend allows, so that the accelerator
+    need not wait.
+
+    Args:
+        state: `FitState`, for the loss of the first batch.
+        values: Values in a window, `T * C`.
+    """
+
+    async_safe = True
+
+    def __init__(self, state, values):
+        super().__init__()
+        self.state = state
+        self.values = values
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = logs["loss"]
+        if self.state.first_loss is None and math.isfinite(loss):
+            self.state.first_loss = loss
+        if not loss <= EXPLODED * max(abs(self.state.first_loss or 0.0), self.values):
+            raise DivergenceError(self.epoch, batch, loss)
+
+
+class Interruption(keras.callbacks.Callback):
+    """Ends training before the next batch once a signal has come, with `Interrupted`.
+
+    Args:
+        how_to_go_on: A sentence for who interrupts.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, how_to_go_on):
+        super().__init__()
+        self.how_to_go_on = how_to_go_on
+        self.number = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._end()
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self._end()
+
+    def _end(self):
+        if self.number is not None:
+            raise Interrupted(
+                self.number, f"Interrupted in epoch {self.epoch + 1}. {self.how_to_go_on}"
+            )
+
+    @contextmanager
+    def listening(self):
+        """A context in which a first signal is noted; a second one does what it always did."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in self.SIGNALS}
+
+        def note(number, frame):
+            self.number = number
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+        for number in self.SIGNALS:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,117 @@
+"""The state of a training between two epochs: everything that decides how it goes on."""
+
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ceneurovae.whole_file import whole_file
+
+LISTS = ("variables", "optimizer", "best_weights")
+
+
+@dataclass
+class FitState:
+    """Where a training is; with the same data, seed and backend, all that is to come follows.
+
+    Args:
+        phase: `"fit"`; `"refit"`, the last one on training and validation data together; `"done"`.
+        epoch: The next epoch of the phase, from 0.
+        over: Whether the phase has no further epochs, because patience ran out.
+        rows: Rows of the history of `fit`, one per epoch.
+        best: Highest objective so far, `None` before there is one, and its `best_epoch`.
+        best_weights: The model's weights then, NumPy arrays.
+        rate: What retries have multiplied the learning rate by.
+        first_loss: Loss of the first batch.
+        choices: What was chosen on validation data, in `refit`.
+        shrinkage: That of the linear path.
+        variables: All of the model, with the states of its random generators, NumPy arrays.
+        optimizer: Those of the optimizer; none before its first step.
+    """
+
+    phase: str = "fit"
+    epoch: int = 0
+    over: bool = False
+    rows: list = field(default_factory=list)
+    best: float | None = None
+    best_epoch: int | None = None
+    rate: float = 1.0
+    first_loss: float | None = None
+    choices: dict | None = None
+    shrinkage: Any = None
+    variables: list = field(default_factory=list)
+    optimizer: list = field(default_factory=list)
+    best_weights: list = field(default_factory=list)
+
+    def take(self, model):
+        """Takes over the variables of a model, and of the optimizer it has."""
+        self.variables = [_copy(variable) for variable in model.variables]
+        optimizer = getattr(model, "optimizer", None)
+        self.optimizer = [] if optimizer is None else [_copy(v) for v in optimizer.variables]
+
+    def give(self, model):
+        """Gives a model, built and compiled alike, the variables of this state."""
+        _assign(model.variables, self.variables)
+        optimizer = getattr(model, "optimizer", None)
+        if self.optimizer and optimizer is not None:
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+            _assign(optimizer.variables, self.optimizer)
+
+    @property
+    def is_finite(self):
+        """Whether no variable of the model is NaN or infinite."""
+        return all(np.isfinite(value).all() for value in self.variables)
+
+    def write(self, path):
+        """Writes the state to an `.npz` file, whole or not at all."""
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LISTS}
+        arrays = {
+            f"{name}/{index}": value
+            for name in LISTS
+            for index, value in enumerate(getattr(self, name))
+        }
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, state=np.array(json.dumps(numbers)), **arrays)
+
+    @classmethod
+    def read(cls, path):
+        """The state that `write` wrote.
+
+        Raises:
+            ValueError: if the file is none of these.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = cls(**json.loads(str(file["state"])))
+                for name in LISTS:
+                    count = sum(key.startswith(f"{name}/") for key in file.files)
+                    setattr(state, name, [file[f"{name}/{index}"] for index in range(count)])
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise ValueError(f"'{path}' is not a checkpoint of this version: {error}.") from error
+        return state
+
+    def improves(self, objective):
+        """Whether an objective is better than all before."""
+        return objective is not None and objective > (-math.inf if self.best is None else self.best)
+
+
+def weights_of(model):
+    """A copy of a model's weights: those of `get_weights` share memory with PyTorch's."""
+    return [np.array(value) for value in model.get_weights()]
+
+
+def _copy(variable):
+    from keras import ops
+
+    return np.array(ops.convert_to_numpy(variable.value))
+
+
+def _assign(variables, values):
+    shapes = [tuple(variable.shape) for variable in variables], [value.shape for value in values]
+    if shapes[0] != shapes[1]:
+        raise ValueError("The checkpoint is of a model with other settings.")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,76 @@
+"""What training is doing: a bar that moves with every batch, or lines without a terminal."""
+
+import time
+
+import keras
+
+from ceneurovae.console import say
+
+# Seconds between lines.
+LINE_EVERY_S = 5
+
+
+class FitProgress(keras.callbacks.Callback):
+    """Moves a task of a `rich` progress bar forward, and tells the figures of each epoch.
+
+    Where the bar has no terminal to show itself on, it says a line every few seconds instead. When
+    training ends, it announces what follows on the command line: choices on validation data,
+    perhaps a last fit, and the evaluation.
+
+    Args:
+        progress: That of `progress_bar`.
+        batch_size: Windows in a batch, to tell the speed.
+    """
+
+    async_safe = True  # it moves a bar, and reads no number of the training step
+
+    def __init__(self, progress, batch_size):
+        super().__init__()
+        self.progress = progress
+        self.batch_size = batch_size
+        self.lines = not (progress.console.is_terminal or progress.disable)
+        self.said_at = -LINE_EVERY_S
+
+    def on_train_begin(self, logs=None):
+        self.task = self.progress.add_task("Training", total=self.params["epochs"], note="")
+        self.begun = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        if self.begun is None:
+            self.begun = epoch, time.monotonic()
+            self.progress.update(self.task, completed=epoch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        share = self.epoch + (batch + 1) / self.params["steps"]
+        self.progress.update(self.task, completed=share)
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = epoch + 1 == self.params["epochs"]
+        note = self._figures(epoch, logs)
+        self.progress.update(self.task, completed=epoch + 1, note=note)
+        if self.lines and (last or time.monotonic() - self.said_at >= LINE_EVERY_S):
+            say(f"Epoch {epoch + 1}/{self.params['epochs']}  {note}")
+            self.said_at = time.monotonic()
+
+    def on_train_end(self, logs=None):
+        text = "Choosing, refitting, evaluating"
+        self.progress.add_task(text, total=None, note="")
+        if self.lines:
+            say(text)
+
+    def _figures(self, epoch, logs):
+        first, begun = self.begun
+        seconds, epochs = time.monotonic() - begun, epoch + 1 - first
+        speed = epochs * self.params["steps"] * self.batch_size / seconds
+        parts = [f"loss {logs['loss']:.4g}"]
+        if "val_elbo" in logs:
+            parts.append(f"validation ELBO {logs['val_elbo']:.4g}")
+        parts.append(f"active latents {logs['active_latents']:.0f}")
+        if "kl_weight" in logs:
+            parts.append(f"KL weight {logs['kl_weight']:.2g}")
+        parts.append(f"{speed:.0f} windows/s")
+        if self.lines:
+            left = (self.params["epochs"] - epoch - 1) * seconds / epochs
+            parts.append(f"{left:.0f} s left")
+        return "  ".join(parts)
