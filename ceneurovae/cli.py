@@ -419,6 +419,22 @@ def evaluate(
 
 
 @app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Folder with run folders.")] = Path("runs"),
+    as_json: AsJSON = False,
+):
+    """Compare the runs in a folder."""
+    from ceneurovae import console
+    from ceneurovae.comparison import compare_runs
+
+    found = compare_runs(folder)
+    if as_json:
+        _print_json(found)
+    else:
+        _print(console.runs_table(found))
+
+
+@app.command()
 def encode(
     run: RunPath,
     files: Files,

@@ -89,6 +89,25 @@ def import_keras(progress):
     progress.remove_task(task)
 
 
+def runs_table(runs):
+    """A `rich` table of what `compare_runs` found, one line per run."""
+    table = Table(title=f"{len(runs)} runs")
+    for name in ("run", "model"):
+        table.add_column(name)
+    for name in ("epochs", "ELBO, valid", "R2", "R2, refined", "R2, PCA"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        r2 = run.get("r2", {})
+        table.add_row(
+            run["path"],
+            f"{run['backbone']}, {run['latent_dim']} latents",
+            f"{run['epochs']}" + ("" if run["finished"] else ", unfinished"),
+            _number(run["valid_elbo"], 1),
+            *(_number(r2.get(name)) for name in ("encoder", "refined", "pca")),
+        )
+    return table
+
+
 def results_table(metrics):
     """A `rich` table of what `evaluate` found."""
     table = Table(title=f"Held-out {metrics['split']} data, {metrics['windows']} windows")

@@ -209,8 +209,18 @@ class RunFolder:
 
     @property
     def has_model(self):
-        """Whether there is a checkpoint yet."""
+        """Whether there is a model yet."""
         return (self.path / "model.keras").exists()
+
+    @property
+    def has_history(self):
+        """Whether an epoch is over."""
+        return (self.path / "history.csv").exists()
+
+    @property
+    def has_metrics(self):
+        """Whether it was evaluated."""
+        return (self.path / "metrics.json").exists()
 
     def finish(self, model, choices):
         """Writes the trained model, and what was chosen on validation data (or `None`)."""

@@ -52,6 +52,20 @@ def trained(simulated_worms, tmp_path_factory):
     return out, done
 
 
+def test_progress_without_a_terminal_is_lines(trained):
+    err = trained[1].stderr
+    assert re.search(r"Epoch 2/2  loss .*validation ELBO .*active latents \d  KL weight 1 ", err)
+    assert "windows/s" in err
+
+
+def test_runs_are_listed(trained):
+    done = run("runs", trained[0].parent, environment={"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"run .*mlp, 2 latents .* 2 ", done.stdout)
+    (found,) = json.loads(run("runs", trained[0].parent, "--json").stdout)
+    assert found["path"] == str(trained[0]) and found["finished"]
+
+
 def test_train_prints_a_table_and_says_where_the_run_is(trained):
     out, done = trained
     assert re.search(r"R2 of the reconstruction.*\d\.\d{3}.*\d\.\d{3}", done.stdout)

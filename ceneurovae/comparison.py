@@ -1,0 +1,49 @@
+"""The runs in a folder, side by side. Reads JSON and CSV only."""
+
+from pathlib import Path
+
+from ceneurovae.run_folder import RunFolder, is_run
+
+
+def compare_runs(path):
+    """What every run in a folder is and has reached.
+
+    Args:
+        path: A run folder, or a folder with run folders anywhere below it.
+
+    Returns:
+        One dictionary of JSON types for each run, in the order of their paths: `path`; `finished`;
+        `backbone`, `latent_dim`, `seed` and `backend`; `epochs`, those gone through; `valid_elbo`,
+        the highest (KL weight 1); and from `metrics.json`, where there is one, `r2`, that of the
+        `encoder`, `refined`, and of `pca`, on the `split`.
+
+    Raises:
+        FileNotFoundError: if there is no run.
+    """
+    path = Path(path)
+    folders = sorted(file.parent for file in path.rglob("config.json") if is_run(file.parent))
+    runs = [_describe(RunFolder(folder)) for folder in folders if (folder / "split.json").exists()]
+    if not runs:
+        raise FileNotFoundError(f"There is no run in '{path}' or below it.")
+    return runs
+
+
+def _describe(run):
+    rows = run.read_history() if run.has_history else []
+    elbos = [row["val_elbo"] for row in rows if "val_elbo" in row]
+    found = {
+        "path": str(run.path),
+        "finished": run.is_finished,
+        "backbone": run.config.backbone,
+        "latent_dim": run.config.latent_dim,
+        "seed": run.training["seed"],
+        "backend": run.environment["backend"],
+        "epochs": len(rows),
+        "valid_elbo": max(elbos) if elbos else None,
+    }
+    if run.has_metrics:
+        metrics = run.read_metrics()
+        found["split"] = metrics["split"]
+        methods = {"encoder": "vae", "refined": "refined", "pca": "pca"}
+        found["r2"] = {name: metrics[key]["r2"] for name, key in methods.items() if key in metrics}
+    return found
