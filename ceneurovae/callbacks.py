@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 
 from ceneurovae.checkpoint import weights_of
 
@@ -52,7 +53,8 @@ class FollowEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.epoch is not None:
             self.epoch.number = epoch
-        keras.utils.set_random_seed((self.seed + epoch) % 2**32)
+        seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
+        keras.utils.set_random_seed(int(seed[0]))
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -60,23 +62,20 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         state: `FitState` to note them in.
-        has_validation: Whether there is validation data; without it the last weights are the best.
         start_from: The first epoch that can be the best one.
         patience: Epochs without a better one before training stops; `None` for no limit.
     """
 
-    def __init__(self, state, has_validation=True, start_from=0, patience=None):
+    def __init__(self, state, start_from=0, patience=None):
         super().__init__()
         self.state = state
-        self.has_validation = has_validation
         self.start_from = start_from
         self.patience = patience
 
     def on_epoch_end(self, epoch, logs=None):
         state = self.state
         state.rows.append({"epoch": epoch, **logs})
-        # An epoch that was not validated cannot be the best.
-        objective = logs.get(OBJECTIVE) if self.has_validation else float(epoch)
+        objective = logs.get(OBJECTIVE)  # an epoch that was not validated cannot be the best
         if epoch < self.start_from:
             return
         if state.improves(objective):

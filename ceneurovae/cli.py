@@ -278,6 +278,9 @@ def train(
     ] = 0,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write curves to RUN/tensorboard.")
+    ] = False,
     overwrite: Overwrite = False,
     config: Annotated[
         Path | None,
@@ -296,7 +299,8 @@ def train(
         _refuse_beside_resume(context)
         run = RunFolder(resume)
         backend = backend or run.environment["backend"]
-        with _training(resume, backend, quiet, run.training["batch_size"]) as callbacks:
+        batch_size = run.training["batch_size"]
+        with _training(resume, backend, quiet, batch_size, tensorboard) as callbacks:
             from ceneurovae.training import resume_run
 
             metrics = resume_run(resume, retries, callbacks, verbose=0)
@@ -333,7 +337,7 @@ def train(
         **dataclasses.asdict(options),
     )
     model_config = VAEConfig(**fields, channel_groups=groups_of(splits.train.channels))
-    with _training(out, backend, quiet, batch_size) as callbacks:
+    with _training(out, backend, quiet, batch_size, tensorboard) as callbacks:
         from ceneurovae.training import train_run
 
         metrics = train_run(
@@ -360,7 +364,7 @@ def train(
 
 def _refuse_beside_resume(context):
     """Raises a `ValueError` for options that a resumed run has by itself."""
-    own = {"resume", "backend", "quiet", "retries"}
+    own = {"resume", "backend", "quiet", "retries", "tensorboard"}
     given = [
         parameter.opts[0] if parameter.opts[0].startswith("-") else "FILES"
         for parameter in context.command.params
@@ -375,9 +379,10 @@ def _refuse_beside_resume(context):
 
 
 @contextmanager
-def _training(run, backend, quiet, batch_size):
+def _training(run, backend, quiet, batch_size, tensorboard):
     """A context for training into a run folder, with the callbacks that show its progress."""
     from ceneurovae import console
+    from ceneurovae.run_folder import is_run
 
     console.choose_backend(backend)
     try:
@@ -386,10 +391,15 @@ def _training(run, backend, quiet, batch_size):
             from ceneurovae.progress import FitProgress
             from ceneurovae.training import BATCH_SIZE
 
-            yield [FitProgress(progress, batch_size or BATCH_SIZE)]
+            callbacks = [FitProgress(progress, batch_size or BATCH_SIZE)]
+            if tensorboard:
+                from ceneurovae.tensorboard import TensorBoard
+
+                callbacks.append(TensorBoard(run / "tensorboard"))
+            yield callbacks
     except KeyboardInterrupt as interrupt:
-        told = str(interrupt) or f"Interrupted. To go on: ceneurovae train --resume {run}"
-        console.say(told)
+        go_on = f" To go on: ceneurovae train --resume {run}" if is_run(run) else ""
+        console.say(str(interrupt) or f"Interrupted.{go_on}")
         raise typer.Exit(128 + getattr(interrupt, "number", 2)) from None
 
 

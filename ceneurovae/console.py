@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +44,10 @@ def choose_backend(requested=None):
             f"The backend {backend} is not installed: pip install 'ceneurovae[{backend}]'."
         )
     os.environ["KERAS_BACKEND"] = backend
+    # What JAX has compiled once it need not compile again: half of the time of a short training.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ceneurovae" / "jax"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def train(
     overwrite=False,
     resume=False,
     retries=0,
+    jit_compile="auto",
     callbacks=(),
     verbose="auto",
 ):
@@ -99,6 +100,7 @@ def train(
             loaded.
         retries: How often to go on from the last epoch with half the learning rate, when the loss
             is no longer finite or explodes.
+        jit_compile: Whether to compile the training step with XLA; by default where that is faster.
         callbacks: Further Keras callbacks. They are not called in the refit.
         verbose: As for `keras.Model.fit`.
 
@@ -155,17 +157,19 @@ def train(
             settings["seed"] = random.randrange(2**31)
         if run_dir is not None and run is None:
             run = RunFolder.create(run_dir, model.config, settings, manifest, overwrite)
-        training = _Training(model, (train_ds, valid_ds), settings, annealing, run, state, retries)
+        training = _Training(
+            model, (train_ds, valid_ds), settings, annealing, run, state, retries, jit_compile
+        )
         return training.run(callbacks, verbose)
 
 
 class _Training:
     """One call of `train`, from its arguments to a trained model; it goes on from a `FitState`."""
 
-    def __init__(self, model, given, settings, annealing, run, state, retries):
+    def __init__(self, model, given, settings, annealing, run, state, retries, jit_compile):
         self.model, self.given, self.settings = model, given, settings
         self.annealing, self.run_folder, self.state = annealing, run, state
-        self.retries = retries
+        self.retries, self.jit_compile = retries, jit_compile
         keras.utils.set_random_seed(settings["seed"])
         self.train_ds, self.valid_ds = given
         if not is_dataset(self.train_ds):
@@ -212,7 +216,7 @@ class _Training:
         patience, epochs = self.settings["patience"], self.settings["epochs"]
         validated = self.valid_ds is not None
         keeper = KeepBest(
-            self.state, validated, self.settings["warmup_epochs"], patience if validated else None
+            self.state, self.settings["warmup_epochs"], patience if validated else None
         )
         self._keras_fit(
             self.model,
@@ -234,7 +238,8 @@ class _Training:
         total = self.settings["epochs"] * self.steps
         while True:
             optimizer = _optimizer(self.settings["lr"] * state.rate, total)
-            model.compile(optimizer=optimizer, jit_compile=jit_choice(model.config))
+            jit = jit_choice(model.config) if self.jit_compile == "auto" else self.jit_compile
+            model.compile(optimizer=optimizer, jit_compile=jit)
             state.give(model)
             if state.over or state.epoch >= epochs:
                 return
@@ -342,7 +347,8 @@ class _Training:
         if state.phase != "fit":
             return
         run.write_history(state.rows)
-        if state.best_epoch != self.saved_epoch or not run.has_model:
+        # Without validation data there is no best epoch, and the last one is kept.
+        if state.best_epoch is None or state.best_epoch != self.saved_epoch:
             current = weights_of(self.model)
             self.model.set_weights(state.best_weights or current)
             run.save_model(self.model)

@@ -6,6 +6,7 @@ import scipy.stats
 from conftest import make_windows, tiny_config
 from keras import ops
 
+from ceneurovae import NeuroBehaviorVAE
 from ceneurovae.model import ChannelScaler
 from ceneurovae.model.likelihood import make_likelihood
 
@@ -111,3 +112,21 @@ def test_the_noise_level_is_the_mean_squared_error(noise):
     np.testing.assert_allclose(ops.convert_to_numpy(likelihood.variance), level, rtol=1e-3)
     likelihood.calibrate(np.full_like(x, np.nan), expected, scaler)
     np.testing.assert_allclose(ops.convert_to_numpy(likelihood.variance), level, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "value", "message"),
+    [
+        ("poisson", -1.0, "The data holds -1, but this likelihood is for counts"),
+        ("bernoulli", 2.0, "The data holds 2, but this likelihood is for zeros and ones"),
+        ("bernoulli", -0.5, "The data holds -0.5"),
+    ],
+)
+def test_values_without_a_probability_are_refused(loss, value, message):
+    likelihood, x, _, _ = case(loss)
+    likelihood.require(x)
+    x[3, 4, 1] = value
+    with pytest.raises(ValueError, match=message):
+        likelihood.require(x)
+    with pytest.raises(ValueError, match=message):
+        NeuroBehaviorVAE(tiny_config(reconstruction_loss=loss)).adapt(x)

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from ceneurovae.model.fixed import fixed_weight
@@ -38,6 +39,8 @@ class Likelihood(keras.layers.Layer):
 
     # Whether stretching in time and scaling leave data of the kind that it was.
     can_be_augmented = True
+    # What values may be, and what those are called.
+    lowest, highest, values = -math.inf, math.inf, "numbers"
     # Whether the loss is a negative log-likelihood in nats.
     in_nats = False
 
@@ -84,6 +87,18 @@ class Likelihood(keras.layers.Layer):
     def nearest(self, x):
         """The expectation that is nearest to values `(..., C)`, which may be recorded ones."""
         return x
+
+    def require(self, x):
+        """Raises a `ValueError` if NumPy values hold what the likelihood gives no probability."""
+        for value in (np.nanmin(x, initial=0.0), np.nanmax(x, initial=0.0)):
+            if not self.lowest <= value <= self.highest:
+                raise ValueError(
+                    f"The data holds {value:g}, but this likelihood is for {self.values}. Choose "
+                    "another reconstruction_loss, or leave that channel out."
+                )
+
+    def begin(self, noise):
+        """Takes over the noise variance of the linear path; nothing, for those without one."""
 
     def follow(self, x, expected, scaler):
         """Moves what is learned beside the weights towards a batch; nothing, for most."""
@@ -146,6 +161,9 @@ class GaussianLikelihood(Likelihood):
         super().build(input_shape)
         self.variance = fixed_weight(self, "variance", (self.channels,), "ones")
 
+    def begin(self, noise):
+        self.variance.assign(np.full(self.channels, noise))
+
     @property
     def logvar(self):
         """Logarithm of the noise variance of each channel, `(C,)`, in scaled units."""
@@ -187,6 +205,7 @@ class PoissonLikelihood(Likelihood):
     """
 
     can_be_augmented = False
+    lowest, values = 0.0, "counts, which are at least 0"
     in_nats = True
 
     def expectation(self, scaled, scaler):
@@ -219,6 +238,7 @@ class BernoulliLikelihood(Likelihood):
     """
 
     can_be_augmented = False
+    lowest, highest, values = 0.0, 1.0, "zeros and ones"
     in_nats = True
 
     def expectation(self, scaled, scaler):

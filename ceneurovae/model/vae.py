@@ -227,11 +227,14 @@ class NeuroBehaviorVAE(MissingDataModel):
                 tells it afterwards.
 
         Raises:
-            ValueError: if a channel is missing throughout, or the shape is not that of a window.
+            ValueError: if a channel is missing throughout, the shape is not that of a window, or
+                the likelihood is not for such values.
         """
         if not self.built:
             first = next(iterate_batches(data))
             self.build((None, *first.shape[1:]))
+        for x in some_windows(data):
+            self.likelihood.require(x)
         self.scaler.adapt(data)
 
         def scaled(data):
@@ -246,8 +249,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         )
         self.encoder.linear.assign(fitted)
         self.decoder.linear.assign(fitted)
-        if hasattr(self.likelihood, "variance"):
-            self.likelihood.variance.assign(np.full(self.likelihood.channels, fitted["noise"]))
+        self.likelihood.begin(fitted["noise"])
         if self.residual is not None:
             self.residual.whiten(fitted["noise"])
 

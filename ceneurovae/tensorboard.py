@@ -1,0 +1,43 @@
+"""Curves for TensorBoard, an extra: scalars of each epoch, and the KL divergence of each latent."""
+
+import importlib.util
+
+import keras
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes what a fit measures, and a histogram of the KL divergence per latent, to a folder.
+
+    Look at it with `tensorboard --logdir FOLDER`.
+
+    Args:
+        folder: Where to write.
+
+    Raises:
+        ImportError: if TensorBoard is not installed.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        if importlib.util.find_spec("tensorboard") is None:
+            raise ImportError(
+                "TensorBoard is not installed: pip install 'ceneurovae[tensorboard]'."
+            )
+        self.folder = folder
+
+    def on_train_begin(self, logs=None):
+        import tensorflow as tf
+
+        self.summary = tf.summary
+        self.writer = tf.summary.create_file_writer(str(self.folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Of the validation data where the epoch ended with it.
+        per_latent = keras.ops.convert_to_numpy(self.model.elbo_parts.kl_per_latent)
+        with self.writer.as_default(step=epoch):
+            for name, value in logs.items():
+                self.summary.scalar(name, value)
+            self.summary.histogram("kl_per_latent", per_latent)
+
+    def on_train_end(self, logs=None):
+        self.writer.close()
