@@ -276,6 +276,10 @@ def train(
     retries: Annotated[
         int, _option("Times to go on with half the learning rate when the loss explodes.")
     ] = 0,
+    jit_compile: Annotated[
+        bool | None,
+        _option("Compile the training step with XLA.", show_default="where that is faster"),
+    ] = None,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     tensorboard: Annotated[
@@ -355,6 +359,7 @@ def train(
             refit=refit and len(splits.valid) > 0,
             overwrite=overwrite,
             retries=retries,
+            jit_compile=jit_compile,
             callbacks=callbacks,
             verbose=0,
         )

@@ -57,7 +57,7 @@ def train(
     overwrite=False,
     resume=False,
     retries=0,
-    jit_compile="auto",
+    jit_compile=None,
     callbacks=(),
     verbose="auto",
 ):
@@ -238,7 +238,7 @@ class _Training:
         total = self.settings["epochs"] * self.steps
         while True:
             optimizer = _optimizer(self.settings["lr"] * state.rate, total)
-            jit = jit_choice(model.config) if self.jit_compile == "auto" else self.jit_compile
+            jit = jit_choice(model.config) if self.jit_compile is None else self.jit_compile
             model.compile(optimizer=optimizer, jit_compile=jit)
             state.give(model)
             if state.over or state.epoch >= epochs:

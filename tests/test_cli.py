@@ -106,9 +106,8 @@ def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_pat
 class Filler:
     """In place of a model, which would have to be compiled: it fills in what it is asked for."""
 
-    def impute(self, x, num_samples=None, refine=None, seed=0):
-        filled = np.where(np.isnan(x), refine, x)
-        return filled if num_samples is None else filled + np.zeros((num_samples, 1, 1, 1))
+    def imputations(self, x, num_samples, refine, seed):
+        return np.where(np.isnan(x), refine, x) + np.zeros((1 + num_samples, 1, 1, 1))
 
 
 def test_whole_recordings_are_written_and_inspected(
@@ -342,7 +341,7 @@ def test_options_are_those_of_the_library_with_the_same_defaults():
         for name, parameter in inspect.signature(function).parameters.items()
     }
     # Not for the command line: data as objects, callbacks, what the command line decides itself.
-    own = {"paths", "shuffle", "masks", "model", "train_ds", "valid_ds", "run_dir"}
+    own = {"paths", "shuffle", "masks", "model", "train_ds", "valid_ds", "run_dir", "resume"}
     own |= {"callbacks", "verbose", "reading", "options", "channel_groups"}
     # What the command line does otherwise: it sets test data aside, which a refit leaves alone,
     # and takes lists as text.

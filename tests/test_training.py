@@ -328,6 +328,17 @@ def test_data_is_shuffled_for_the_epoch_of_training(simulated_worms, memory_gb):
     assert numbers.seen == [(0, 1), (1, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_compiled_or_not_it_trains_alike(windows, jit_compile):
+    if jit_compile and keras.backend.backend() == "torch":
+        pytest.skip("torch.compile needs a C++ compiler, and minutes")
+    history = {}
+    for jit in (None, jit_compile):
+        history[jit] = train(new_model(), windows, epochs=2, seed=0, jit_compile=jit, verbose=0)
+    losses = [history[jit].history["loss"] for jit in (None, jit_compile)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_streaming_and_memory_train_alike(simulated_worms):
     history = {}
     for memory_gb in (None, 0):

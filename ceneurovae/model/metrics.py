@@ -45,7 +45,8 @@ class ELBOParts(keras.metrics.Metric):
         return self._means()[1][0]
 
     def result(self):
-        reconstruction, (kl, mean, square) = self._means()
+        reconstruction, sums = self._means()
+        kl, mean, square = ops.unstack(sums, 3)
         kl = ops.sum(kl)
         active = ops.sum(ops.cast(square - mean**2 > ACTIVE_VARIANCE, "float32"))
         return {
