@@ -14,8 +14,9 @@ from ceneurovae.checkpoint import weights_of
 OBJECTIVE = "val_elbo"
 # Seconds between the checkpoints of short epochs.
 SAVE_EVERY_S = 20
-# A loss so many times that of the first batch, or one per value of a window where that is more.
-EXPLODED = 100
+# A loss so many times that of the first batch, or so much per value of a window where that is more:
+# with a noise level of a thousandth, an error of a few deviations is thousands of nats.
+EXPLODED = 1e6
 
 
 class DivergenceError(FloatingPointError):
@@ -143,7 +144,7 @@ class WatchLoss(keras.callbacks.Callback):
 
 
 class Interruption(keras.callbacks.Callback):
-    """Ends training before the next batch once a signal has come, with `Interrupted`.
+    """Ends training at its next step once a signal has come, with `Interrupted`.
 
     Args:
         how_to_go_on: A sentence for who interrupts.
@@ -154,22 +155,25 @@ class Interruption(keras.callbacks.Callback):
     def __init__(self, how_to_go_on):
         super().__init__()
         self.how_to_go_on = how_to_go_on
-        self.number = None
+        self.number = self.epoch = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch = None
+
     def on_train_batch_begin(self, batch, logs=None):
-        self._end()
+        self.check()
 
     def on_test_batch_begin(self, batch, logs=None):
-        self._end()
+        self.check()
 
-    def _end(self):
+    def check(self):
+        """Raises `Interrupted` if a signal has come."""
         if self.number is not None:
-            raise Interrupted(
-                self.number, f"Interrupted in epoch {self.epoch + 1}. {self.how_to_go_on}"
-            )
+            where = "" if self.epoch is None else f" in epoch {self.epoch + 1}"
+            raise Interrupted(self.number, f"Interrupted{where}. {self.how_to_go_on}")
 
     @contextmanager
     def listening(self):

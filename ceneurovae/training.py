@@ -176,6 +176,7 @@ class _Training:
             self.train_ds = shuffled(self.train_ds, settings["batch_size"], settings["seed"])
         self.steps = steps_per_epoch(self.train_ds, settings["batch_size"])
         self.saved_epoch = None
+        self.interruption = Interruption(self._how_to_go_on())
 
     def run(self, callbacks, verbose):
         """Goes through what is left to do, and returns the history of the fit."""
@@ -192,11 +193,11 @@ class _Training:
             self.state.take(self.model)
             self._write()
         try:
-            if self.state.phase == "fit":
-                self._fit(callbacks, verbose)
-                self._choose()
-            if self.state.phase == "refit":
-                self._refit(verbose)
+            with self.interruption.listening():
+                self._go_through_phases(callbacks, verbose)
+        except Interrupted:
+            self._write()
+            raise
         except Exception as error:
             for data in self.given:
                 if getattr(getattr(data, "epoch", None), "failure", None) is not None:
@@ -205,6 +206,14 @@ class _Training:
         if self.run_folder is not None:
             self.run_folder.finish(self.model, self.state.choices)
         return self._history(self.state.choices)
+
+    def _go_through_phases(self, callbacks, verbose):
+        if self.state.phase == "fit":
+            self._fit(callbacks, verbose)
+            self.interruption.check()
+            self._choose()
+        if self.state.phase == "refit":
+            self._refit(verbose)
 
     def _build(self):
         if not self.model.built:
@@ -232,9 +241,8 @@ class _Training:
         """`fit` from where the state is, with everything that every fit has."""
         state = self.state
         values = model.decoder.seq_len * model.decoder.channels
-        interruption = Interruption(self._how_to_go_on())
         follow = FollowEpoch(data, self.settings["seed"])
-        watching = [WatchLoss(state, values), interruption, follow]
+        watching = [WatchLoss(state, values), self.interruption, follow]
         total = self.settings["epochs"] * self.steps
         while True:
             optimizer = _optimizer(self.settings["lr"] * state.rate, total)
@@ -244,20 +252,15 @@ class _Training:
             if state.over or state.epoch >= epochs:
                 return
             try:
-                with interruption.listening():
-                    model.fit(
-                        data,
-                        epochs=epochs,
-                        initial_epoch=state.epoch,
-                        shuffle=False,  # the data does it
-                        callbacks=[
-                            self.annealing,
-                            *watching,
-                            *callbacks,
-                            Checkpoints(state, self._write),
-                        ],
-                        **arguments,
-                    )
+                checkpoints = Checkpoints(state, self._write)
+                model.fit(
+                    data,
+                    epochs=epochs,
+                    initial_epoch=state.epoch,
+                    shuffle=False,  # the data does it
+                    callbacks=[self.annealing, *watching, *callbacks, checkpoints],
+                    **arguments,
+                )
                 return
             except DivergenceError as error:
                 model.compile(optimizer=optimizer)
@@ -270,9 +273,6 @@ class _Training:
                     f"{error}. Going on from epoch {state.epoch + 1} with half the learning rate.",
                     stacklevel=2,
                 )
-            except Interrupted:
-                self._write()
-                raise
 
     def _choose(self):
         """Chooses on validation data, and says what follows."""

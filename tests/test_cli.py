@@ -79,6 +79,14 @@ def test_train_prints_a_table_and_says_where_the_run_is(trained):
     assert first == {"train": 0, "valid": 200 - 40 - 12 - 24, "test": 160}
 
 
+def test_a_run_is_resumed_with_what_it_has(trained, simulated_worms, capsys, monkeypatch):
+    arguments = ("train", "--resume", trained[0], "--epochs", "3", simulated_worms)
+    assert "leave out FILES, --epochs" in error(capsys, monkeypatch, *arguments)
+    assert "FILES is missing: ceneurovae train" in error(capsys, monkeypatch, "train")
+    arguments = ("train", "--resume", trained[0].parent)
+    assert "There is no run in" in error(capsys, monkeypatch, *arguments)
+
+
 def test_evaluate_prints_json_and_nothing_else(trained):
     out, done = trained
     again = run("evaluate", out, "--json", "--refine", 1)

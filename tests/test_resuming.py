@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import keras
 import killed_runs
@@ -32,6 +31,12 @@ def settings_for(run, **settings):
     return {"epochs": 4, "lr": 1e-3, "seed": 1, "run_dir": run, "verbose": 0, **settings}
 
 
+def epochs_in(run):
+    """Epochs in the history of a run that may not be there yet."""
+    history = run / "history.csv"
+    return history.read_text().count("\n") - 1 if history.exists() else 0
+
+
 class At(keras.callbacks.Callback):
     """Calls a function without arguments when an epoch begins, once."""
 
@@ -50,11 +55,7 @@ def test_a_killed_training_ends_as_one_that_was_left_alone(tmp_path):
     killed_runs.finish(killed_runs.start(whole, epochs=6))
     process = killed_runs.start(killed, epochs=6)
 
-    def two_epochs_are_over():
-        history = killed / "history.csv"
-        return history.exists() and history.read_text().count("\n") >= 3
-
-    killed_runs.wait_for(process, two_epochs_are_over)
+    killed_runs.wait_for(process, lambda: epochs_in(killed) >= 2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -232,8 +233,7 @@ def test_the_command_line_ends_with_130_and_resumes(simulated_worms, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    killed_runs.wait_for(process, (run / "history.csv").exists)
-    time.sleep(0.2)
+    killed_runs.wait_for(process, lambda: epochs_in(run) >= 1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130, err
@@ -243,10 +243,3 @@ def test_the_command_line_ends_with_130_and_resumes(simulated_worms, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "R2 of the reconstruction" in done.stdout
     assert done.stderr == ""
-    done = subprocess.run(
-        [*command, "--resume", run, "--epochs", "3", simulated_worms],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2
-    assert "leave out FILES, --epochs" in done.stderr
