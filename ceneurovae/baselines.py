@@ -3,13 +3,12 @@
 All work on scaled windows `(N, T, C)` of NumPy, NaN where missing: the training mean is 0.
 """
 
-import keras
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
-from ceneurovae.model.missing import interpolate
+from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
 
 PCA_WINDOWS = 5000
@@ -54,11 +53,6 @@ def ppca_mean(pca, x):
     return result.reshape(x.shape)
 
 
-def interpolated(x):
-    """Straight lines in time between what was observed, level beyond; 0 where nothing was."""
-    return keras.ops.convert_to_numpy(interpolate(keras.ops.convert_to_tensor(x, "float32")))
-
-
 def last_value(x):
     """The last observed value before, 0 where there is none."""
     x = x.copy()
@@ -77,7 +71,7 @@ def ridge_prediction(train, x, targets):
         targets: `(C,)`, whether a channel is to be predicted.
     """
     search = GridSearchCV(Ridge(), {"alpha": PENALTIES}, cv=KFold(BLOCKS))
-    rows, others = interpolated(train), interpolated(x)
+    rows, others = interpolated(train), interpolated(x).copy()
     search.fit(_rows(rows[:, :, ~targets]), _rows(rows[:, :, targets]))
     predicted = search.predict(_rows(others[:, :, ~targets]))
     others[:, :, targets] = predicted.reshape(*x.shape[:2], -1)

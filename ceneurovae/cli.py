@@ -280,6 +280,10 @@ def train(
         bool | None,
         _option("Compile the training step with XLA.", show_default="where that is faster"),
     ] = None,
+    mixed_precision: Annotated[
+        bool,
+        typer.Option("--mixed-precision", help="Compute the networks in bfloat16 in training."),
+    ] = False,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     tensorboard: Annotated[
@@ -360,6 +364,7 @@ def train(
             overwrite=overwrite,
             retries=retries,
             jit_compile=jit_compile,
+            mixed_precision=mixed_precision,
             callbacks=callbacks,
             verbose=0,
         )

@@ -88,6 +88,7 @@ def import_keras(progress):
         import ceneurovae.model  # noqa: F401
 
         tf.zeros(())  # looks for devices, which is when the last messages come
+        tf.get_logger().setLevel("ERROR")  # it counts the models that were traced
     finally:
         os.dup2(saved, 2)
         os.close(saved)

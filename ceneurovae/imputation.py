@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ceneurovae.baselines import interpolated, last_value, ppca_mean, ridge_prediction
+from ceneurovae.baselines import last_value, ppca_mean, ridge_prediction
 from ceneurovae.model.hidden_patterns import hide_pattern
+from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
 from ceneurovae.scores import Score
 

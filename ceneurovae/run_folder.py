@@ -119,7 +119,9 @@ class RunFolder:
         own = {**self._read_json("config.json")["model"], **self.training}
         given = {**config.to_dict(), **training}
         for name, value in json.loads(json.dumps(given)).items():
-            if own.get(name) != value and not (name == "seed" and value is None):
+            came_later = name not in own and not value  # a setting at its default
+            drawn = name == "seed" and value is None
+            if own.get(name) != value and not (came_later or drawn):
                 raise ValueError(
                     f"The run in '{self.path}' has {name}={own.get(name)!r}, received {value!r}. "
                     "Resume it with its own settings, or train into another folder."

@@ -58,6 +58,7 @@ def train(
     resume=False,
     retries=0,
     jit_compile=None,
+    mixed_precision=False,
     callbacks=(),
     verbose="auto",
 ):
@@ -101,6 +102,8 @@ def train(
         retries: How often to go on from the last epoch with half the learning rate, when the loss
             is no longer finite or explodes.
         jit_compile: Whether to compile the training step with XLA; by default where that is faster.
+        mixed_precision: Whether training steps compute the networks in bfloat16: faster on
+            accelerators that have it. Weights, losses and all that follows stay in float32.
         callbacks: Further Keras callbacks. They are not called in the refit.
         verbose: As for `keras.Model.fit`.
 
@@ -137,6 +140,7 @@ def train(
         "kl_weight": kl_weight,
         "patience": patience,
         "refit": refit,
+        "mixed_precision": mixed_precision,
         "seed": seed,
     }
     annealing = _annealing(kl_schedule, warmup_epochs, kl_weight)
@@ -247,7 +251,10 @@ class _Training:
         while True:
             optimizer = _optimizer(self.settings["lr"] * state.rate, total)
             jit = jit_choice(model.config) if self.jit_compile is None else self.jit_compile
+            model.mixed_precision = self.settings["mixed_precision"]
             model.compile(optimizer=optimizer, jit_compile=jit)
+            # TensorFlow traces a step twice that makes variables.
+            optimizer.build(model.trainable_variables)
             state.give(model)
             if state.over or state.epoch >= epochs:
                 return

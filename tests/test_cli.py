@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import h5py
 import keras
 import numpy as np
 import pytest
+from killed_runs import wait_for
 
 from ceneurovae import VAEConfig, cli, import_h5, train
 from ceneurovae.readers import ReadOptions, read_recordings
@@ -21,10 +23,9 @@ LEAN = ("--no-refit", "--no-augment", "--encoder-steps", "0")
 RUN = [sys.executable, "-m", "ceneurovae"]
 
 
-def run(*arguments, environment=None):
+def run(*arguments):
     """Runs the command line in a process of its own."""
-    env = {**os.environ, **(environment or {})}
-    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True, env=env)
+    return subprocess.run([*RUN, *map(str, arguments)], capture_output=True, text=True)
 
 
 def error(capsys, monkeypatch, *arguments):
@@ -38,6 +39,24 @@ def error(capsys, monkeypatch, *arguments):
     assert out == ""
     assert err.count("\n") == 1 and "Traceback" not in err
     return err
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Runs a command that must succeed, in this process: what it says on stdout and stderr."""
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ceneurovae", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        assert not caught.value.code, said.err
+        return said
+
+    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
+    with warnings.catch_warnings():  # the command line shows warnings in its own way
+        warnings.simplefilter("default")
+        yield run_here
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +77,10 @@ def test_progress_without_a_terminal_is_lines(trained):
     assert "windows/s" in err
 
 
-def test_runs_are_listed(trained):
-    done = run("runs", trained[0].parent, environment={"COLUMNS": "200"})
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"run .*mlp, 2 latents .* 2 ", done.stdout)
-    (found,) = json.loads(run("runs", trained[0].parent, "--json").stdout)
+def test_runs_are_listed(trained, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert re.search(r"run .*mlp, 2 latents .* 2 ", command("runs", trained[0].parent).out)
+    (found,) = json.loads(command("runs", trained[0].parent, "--json").out)
     assert found["path"] == str(trained[0]) and found["finished"]
 
 
@@ -87,21 +105,18 @@ def test_a_run_is_resumed_with_what_it_has(trained, simulated_worms, capsys, mon
     assert "There is no run in" in error(capsys, monkeypatch, *arguments)
 
 
-def test_evaluate_prints_json_and_nothing_else(trained):
+def test_evaluate_prints_json_and_nothing_else(trained, command):
     out, done = trained
-    again = run("evaluate", out, "--json", "--refine", 1)
-    assert again.returncode == 0, again.stderr
-    metrics = json.loads(again.stdout)
+    metrics = json.loads(command("evaluate", out, "--json", "--refine", 1).out)
     assert metrics["refine"] == 1
     assert {"entries", "spans", "end", "channels"} <= set(metrics["imputation"])
     assert metrics == json.loads((out / "metrics.json").read_text())
     assert f"{metrics['vae']['r2']:.3f}" in done.stdout
 
 
-def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path):
+def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path, command):
     out = tmp_path / "latents.h5"
-    done = run("encode", trained[0], simulated_worms, "--out", out, "--stride", 5, "--refine", 1)
-    assert done.returncode == 0, done.stderr
+    command("encode", trained[0], simulated_worms, "--out", out, "--stride", 5, "--refine", 1)
     with h5py.File(out) as file:
         group = file["worms/worm_2"]
         assert group["mu"].shape == group["logvar"].shape == (38, 2)
@@ -119,24 +134,15 @@ class Filler:
 
 
 def test_whole_recordings_are_written_and_inspected(
-    trained, simulated_worms, tmp_path, capsys, monkeypatch
+    trained, simulated_worms, tmp_path, command, monkeypatch
 ):
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ceneurovae", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert not caught.value.code, err
-        return out + err
-
-    monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
     filled, traces = tmp_path / "filled.h5", tmp_path / "traces.h5"
     arguments = (trained[0], simulated_worms, "--out")
-    said = command("reconstruct", *arguments, traces, "--refine", 0, "--stride", 12)
+    said = command("reconstruct", *arguments, traces, "--refine", 0, "--stride", 12).err
     # A window each 12 of 200 samples, and one flush with the end.
     assert f"{2 * 17} windows of 2 recordings in {traces}" in said
     monkeypatch.setattr("ceneurovae.run_folder.RunFolder.load_model", lambda _: Filler())
-    said = command("impute", *arguments, filled, "--refine", 7, "--num-samples", 5)
+    said = command("impute", *arguments, filled, "--refine", 7, "--num-samples", 5).err
     assert f"{2 * 64} windows of 2 recordings in {filled}" in said
     with h5py.File(filled) as file:
         found = {name: item[()] for name, item in file["worms/worm_2"].items()}
@@ -144,37 +150,35 @@ def test_whole_recordings_are_written_and_inspected(
     assert {values.shape for values in found.values()} == {(200, 4)}
     assert not found["observed"].all()
     assert (found["values"][~found["observed"]] == 7).all()
-    assert command("inspect", filled, traces).count("layout traces, 2 recordings") == 2
+    assert command("inspect", filled, traces).out.count("layout traces, 2 recordings") == 2
 
 
-def test_a_constant_channel_is_kept_and_warned_about(tmp_path):
+def test_a_constant_channel_is_kept_and_warned_about(tmp_path, command):
     values = np.random.default_rng(0).normal(size=(300, 2))
     values[:, 1] = 4
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["data"] = values
-    done = run(
+    said = command(
         *("train", tmp_path / "data.h5", "--out", tmp_path / "run", "--seq-len", 10),
         *("--hidden-dim", 8, "--latent-dim", 2, "--epochs", 1, "--stride", 5, *LEAN),
     )
-    assert done.returncode == 0, done.stderr
-    assert "Warning: Channel 'data/1' is constant: kept, with scale 1." in done.stderr
+    assert "Warning: Channel 'data/1' is constant: kept, with scale 1." in said.err
     assert json.loads((tmp_path / "run" / "config.json").read_text())["model"]["channels"] == 2
 
 
 def test_the_backend_can_be_chosen_and_is_said(simulated_worms, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
-    done = subprocess.run(
-        [
-            *(*RUN, "train", simulated_worms, "--out", tmp_path, "--channels", "behavior"),
-            *("--seq-len", "12", "--hidden-dim", "8", "--epochs", "1", "--stride", "20", *LEAN),
-        ],
-        capture_output=True,
+    process = subprocess.Popen(
+        [*RUN, "train", simulated_worms, "--out", tmp_path, "--seq-len", "12", *LEAN],
+        stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
-    assert done.returncode == 0, done.stderr
+    wait_for(process, (tmp_path / "environment.json").exists)
+    process.kill()
+    _, err = process.communicate()
     backend = json.loads((tmp_path / "environment.json").read_text())["backend"]
-    assert f"Backend: {backend} (the fastest that is installed" in done.stderr
+    assert f"Backend: {backend} (the fastest that is installed" in err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["inspect", "FILE", "--json"]])

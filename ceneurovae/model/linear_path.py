@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from ceneurovae.model.fixed import fixed_weight
-from ceneurovae.model.missing import interpolate
+from ceneurovae.model.missing import interpolate, interpolated
 
 MOST_COMPONENTS = 128
 MOST_CHANNEL_COMPONENTS = 40
@@ -176,11 +176,7 @@ def fit_subspace(path, windows, latents, valid=None, shrinkage=None):
 
 
 def _filled(batches):
-    for x in batches:
-        x = ops.convert_to_numpy(x)
-        if np.isnan(x).any():  # JAX compiles both branches of `interpolate` at each eager call
-            x = ops.convert_to_numpy(interpolate(ops.convert_to_tensor(x, "float32")))
-        yield x
+    return (interpolated(ops.convert_to_numpy(x)) for x in batches)
 
 
 def _second_moment(rows):

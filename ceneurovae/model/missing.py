@@ -1,6 +1,7 @@
 """Missing data: NaN is the one mark for it; a mask given beside the values becomes NaN."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -43,6 +44,13 @@ def interpolate(x):
     of a window that was never observed is 0. `T` is fixed.
     """
     return ops.cond(ops.any(ops.isnan(x)), lambda: _interpolated(x), lambda: x)
+
+
+def interpolated(x):
+    """`interpolate` of NumPy, at once: JAX compiles both branches of `interpolate` at each call."""
+    if not np.isnan(x).any():
+        return x
+    return ops.convert_to_numpy(_interpolated(ops.convert_to_tensor(x, "float32")))
 
 
 def _interpolated(x):

@@ -16,6 +16,8 @@ MOST_ENTRIES = 2**22
 # Share of a channel's variance that noise has at least, so that matrices can be factorised.
 LEAST_NOISE = 1e-4
 FIT_WINDOWS = 2000
+# So many derivatives at a time.
+SLOPES = 2**23
 # Of validation windows so many that what they take to condition on stays within a second or so.
 MOST_VALID_WINDOWS, LEAST_VALID_WINDOWS, VALID_ENTRIES = 64, 8, 2**23
 # In the order in which they are chosen.
@@ -204,8 +206,9 @@ def fit_residual(model, data, valid=None, choices=None):
 def _residuals(model, data, most):
     """Of the most probable latents, on the decoder as imputation uses it, `(N, T, C)`."""
     noise = float(ops.convert_to_numpy(model.decoder.linear.noise))
+    entries = model.residual.channels * model.residual.seq_len * model.config.latent_dim
     parts = []
-    for x in some_windows(data, most, size=64):
+    for x in some_windows(data, most, size=int(np.clip(SLOPES // entries, 1, most))):
         origin, slopes = model.linearise(x)
         residual = model.scaler.as_numpy(x) - origin
         seen = ~np.isnan(residual)
@@ -244,14 +247,16 @@ def _choose(model, data, valid):
         level = float(level / np.nanmean(np.square(residuals)))
         tasks = [_Task(model, windows, kind) for kind in kinds]
 
-        def error(choices, moments=moments, tasks=tasks):
-            layer.assign(moments, **choices)
-            return sum(task.log_error(layer) for task in tasks)
-
         best = {**UNCHOSEN, "network": network, "level": level}
+        errors = {}
         for name, values in CHOICES.items():
-            best = min(({**best, name: value} for value in values), key=error)
-        found.append((error(best), best))
+            for choices in ({**best, name: value} for value in values):
+                key = tuple(choices.values())
+                if key not in errors:
+                    layer.assign(moments, **choices)
+                    errors[key] = sum(task.log_error(layer) for task in tasks)
+            best = dict(zip(best, min(errors, key=errors.get), strict=True))
+        found.append((min(errors.values()), best))
     return min(found, key=lambda pair: pair[0])[1]
 
 

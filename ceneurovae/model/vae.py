@@ -17,6 +17,7 @@ from ceneurovae.model.linear_path import fit_subspace
 from ceneurovae.model.loss import BatchMean, kl_divergence, kl_objective
 from ceneurovae.model.metrics import ELBOParts
 from ceneurovae.model.missing import MissingDataModel, fold_mask, interpolate
+from ceneurovae.model.precision import in_bfloat16
 from ceneurovae.model.refine import REFINE, refine_posterior, slopes
 from ceneurovae.model.residual import MOST_ENTRIES, ResidualGaussian, fit_residual
 from ceneurovae.model.sampling import Sampling
@@ -57,7 +58,9 @@ class NeuroBehaviorVAE(MissingDataModel):
     encoder knows where it is. `(x, mask)` is accepted wherever `x` is.
 
     The loss of a window is `reconstruction + kl_weight * kl`. `kl_weight` is a non-trainable
-    weight of the model, 1 unless `KLAnnealing` moves it.
+    weight of the model, 1 unless `KLAnnealing` moves it. Where the attribute `mixed_precision` is
+    true when it is compiled, training steps compute the networks in bfloat16, and all else, losses
+    among it, in float32.
 
     Args:
         config: `VAEConfig`.
@@ -90,6 +93,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             raise ValueError(f"config is a {type(config).__name__}, expected a VAEConfig.")
         self.config = config
         self.shrinkage = None
+        self.mixed_precision = False
         self.kl_weight = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", name="kl_weight"
         )
@@ -147,6 +151,12 @@ class NeuroBehaviorVAE(MissingDataModel):
                 f"Received data of shape {tuple(shape)}, expected (B, {steps}, {channels}). "
                 "Give windows of that shape, or set seq_len and channels in the VAEConfig."
             )
+
+    def train_step(self, *args):
+        if not self.mixed_precision:
+            return super().train_step(*args)
+        with in_bfloat16(self.encoder.network, self.decoder.network):
+            return super().train_step(*args)
 
     def _input_and_target(self, batch, training=False):
         x, y, sample_weight = super()._input_and_target(batch)
