@@ -38,8 +38,9 @@ class Interrupted(KeyboardInterrupt):
 class FollowEpoch(keras.callbacks.Callback):
     """Makes all that is random a function of the seed and the epoch that training is in.
 
-    The data is shuffled for it, whatever passes came before, and the random state that all layers
-    share is set: under PyTorch dropout draws from it.
+    The data is shuffled for it, whatever passes came before. Under PyTorch, where dropout draws
+    from one random state for all layers, that is set. Elsewhere layers have states of their own,
+    which are in the checkpoint; and TensorFlow would prepare all its functions anew, for seconds.
 
     Args:
         data: The training data; datasets of `make_dataset` have an `epoch`.
@@ -54,8 +55,9 @@ class FollowEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.epoch is not None:
             self.epoch.number = epoch
-        seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
-        keras.utils.set_random_seed(int(seed[0]))
+        if keras.backend.backend() == "torch":
+            seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
+            keras.utils.set_random_seed(int(seed[0]))
 
 
 class KeepBest(keras.callbacks.Callback):

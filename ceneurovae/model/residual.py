@@ -22,11 +22,19 @@ SLOPES = 2**23
 MOST_VALID_WINDOWS, LEAST_VALID_WINDOWS, VALID_ENTRIES = 64, 8, 2**23
 # In the order in which they are chosen.
 CHOICES = {
+    "rank": (4, 16, 64),
     "drift": (0.0, 0.01, 0.1, 1.0),
     "stationary": (0.0, 0.5, 1.0),
     "shared": (0.0, 0.1, 0.5, 0.9, 0.97, 0.99),
 }
-UNCHOSEN = {"network": 1, "shared": 0.5, "stationary": 0.5, "drift": 0.01, "level": 1.0}
+UNCHOSEN = {
+    "network": 1,
+    "rank": 64,
+    "shared": 0.5,
+    "stationary": 0.5,
+    "drift": 0.01,
+    "level": 1.0,
+}
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -69,7 +77,9 @@ class ResidualGaussian(keras.layers.Layer):
         self.shared = fixed_weight(self, "shared", (), "zeros")
         self.network = fixed_weight(self, "network", (), "ones")
 
-    def assign(self, moments, shared, stationary, drift, network=1, level=1.0):
+    def assign(
+        self, moments, shared, stationary, drift, network=1, rank=MOST_COMPONENTS, level=1.0
+    ):
         """Takes over the covariance of residuals.
 
         Args:
@@ -78,9 +88,12 @@ class ResidualGaussian(keras.layers.Layer):
             stationary: How much of the covariance of a channel is stationary, from 0 to 1.
             drift: Variance of the steps of a random walk of each channel, in that of the channel.
             network: Whether these are the residuals of the decoder (1), or of the mean alone (0).
+            rank: How many leading components count.
             level: What the covariance is multiplied by.
         """
         fitted, covariances = moments
+        counts = np.arange(len(fitted["variances"])) < rank
+        fitted = {**fitted, "variances": np.where(counts, fitted["variances"], 0.0)}
         self.network.assign(network)
         self.components.assign(fitted)
         self.shared.assign(shared)
@@ -184,14 +197,15 @@ def fit_residual(model, data, valid=None, choices=None):
         data: Training data.
         valid: Validation data. Of its windows entries, spans of a quarter in each channel, the
             last quarter and some channels are hidden, and the choices are made for the least
-            geometric mean of the four squared errors: `drift` (0, .01, .1, 1), `stationary` (0, .5,
-            1) and `shared` (0 to .99) in turn, all for each `network` (0, 1).
+            geometric mean of the four squared errors: `rank` (4, 16, 64), `drift` (0, .01, .1, 1),
+            `stationary` (0, .5, 1) and `shared` (0 to .99) in turn, all for each `network` (0, 1).
         choices: They, if they are not to be made.
 
     Returns:
         The choices: `network`, whether imputation uses the decoder, or takes what the linear path
         has at `z = 0` for the mean, and all that windows do about it for residuals, so that
-        `shared` shrinks all that channels have in common; `shared`, `stationary` and `drift`; and
+        `shared` shrinks all that channels have in common; `rank`, `shared`, `stationary` and
+        `drift`; and
         `level`, how much larger squared residuals are in the validation data than in the training
         data.
     """
