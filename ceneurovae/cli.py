@@ -102,8 +102,10 @@ def demo(
     from ceneurovae.run_folder import check_free
 
     check_free(out, overwrite)
+    from ceneurovae.tracking import showing
+
     console.choose_backend(backend)
-    with console.progress_bar() as progress:
+    with console.progress_bar() as progress, showing(console.tracker(progress)):
         console.import_keras(progress)
         from ceneurovae import demo as simulated
         from ceneurovae.progress import FitProgress
@@ -393,10 +395,11 @@ def _training(run, backend, quiet, batch_size, tensorboard):
     """A context for training into a run folder, with the callbacks that show its progress."""
     from ceneurovae import console
     from ceneurovae.run_folder import is_run
+    from ceneurovae.tracking import showing
 
     console.choose_backend(backend)
     try:
-        with console.progress_bar(quiet) as progress:
+        with console.progress_bar(quiet) as progress, showing(console.tracker(progress)):
             console.import_keras(progress)
             from ceneurovae.progress import FitProgress
             from ceneurovae.training import BATCH_SIZE
@@ -427,7 +430,7 @@ def evaluate(
 
     RunFolder(run).refine_steps(refine)
     splits = reload_splits(RunFolder(run).manifest)
-    with _keras_at_work("Evaluating", backend):
+    with _keras_at_work(backend):
         from ceneurovae.evaluation import evaluate_run
 
         metrics = evaluate_run(run, splits, refine=refine)
@@ -472,7 +475,7 @@ def encode(
 
     files = _probed(files, ReadOptions())
     windows = read_windows(run, files, out, stride, overwrite, memory_gb, refine)
-    with _keras_at_work("Encoding", backend):
+    with _keras_at_work(backend):
         encode_windows(run, windows, out, batch_size, refine)
     _say_written(windows, out)
 
@@ -502,7 +505,7 @@ def impute(
     recordings, windows = read_traces(
         run, files, out, stride, overwrite, memory_gb, refine, num_samples
     )
-    with _keras_at_work("Imputing", backend):
+    with _keras_at_work(backend):
         impute_traces(run, recordings, windows, out, batch_size, refine, num_samples, seed)
     _say_written(windows, out)
 
@@ -525,20 +528,20 @@ def reconstruct(
 
     files = _probed(files, ReadOptions())
     recordings, windows = read_traces(run, files, out, stride, overwrite, memory_gb, refine)
-    with _keras_at_work("Reconstructing", backend):
+    with _keras_at_work(backend):
         reconstruct_traces(run, recordings, windows, out, batch_size, refine)
     _say_written(windows, out)
 
 
 @contextmanager
-def _keras_at_work(title, backend):
+def _keras_at_work(backend):
     """A context in which Keras is there, on a backend, and a bar says what is done."""
     from ceneurovae import console
+    from ceneurovae.tracking import showing
 
     console.choose_backend(backend)
-    with console.progress_bar() as progress:
+    with console.progress_bar() as progress, showing(console.tracker(progress)):
         console.import_keras(progress)
-        progress.add_task(title, total=None, note="")
         yield
 
 

@@ -52,7 +52,10 @@ def choose_backend(requested=None):
 
 @contextmanager
 def progress_bar(quiet=False):
-    """A `rich` progress bar on stderr with columns for a count, a time and a text."""
+    """A `rich` progress bar on stderr with columns for a count, a time and a text.
+
+    It is disabled where there is no terminal; nothing is said at all while it is `quiet`.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -70,8 +73,26 @@ def progress_bar(quiet=False):
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=messages, disable=quiet) as progress:
-        yield progress
+    before, messages.quiet = messages.quiet, quiet
+    try:
+        disable = quiet or not messages.is_terminal
+        with Progress(*columns, console=messages, disable=disable) as progress:
+            yield progress
+    finally:
+        messages.quiet = before
+
+
+def tracker(progress):
+    """What `tracking.showing` takes: a bar of `progress_bar` for each piece of work."""
+
+    def track(items, total, title):
+        task = progress.add_task(title, total=total, note="")
+        for item in items:
+            yield item
+            progress.advance(task)
+        progress.remove_task(task)
+
+    return track
 
 
 def import_keras(progress):

@@ -3,13 +3,18 @@
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from ceneurovae.import_data import reading_of
 from ceneurovae.readers import read_alike
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import fill_short
+from ceneurovae.tracking import tracked
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
+
+# Windows that are read at a time.
+SLAB = 1024
 
 
 def encode_file(
@@ -69,17 +74,20 @@ def read_whole(run, paths, out, overwrite=False, memory_gb=None):
 
 def encode_windows(run, windows, out, batch_size=256, refine=None):
     """The other half: encodes `Windows` and writes `out`."""
-    from ceneurovae.pipeline import make_dataset
-
     run = RunFolder(run)
-    data = make_dataset(windows, batch_size)
-    posterior = run.load_model().encode(data, refine=run.refine_steps(refine))
+    model, refine = run.load_model(), run.refine_steps(refine)
+    slabs = range(0, len(windows), SLAB)
+    posteriors = [
+        model.encode(windows.gather(range(n, min(n + SLAB, len(windows)))), batch_size, refine)
+        for n in tracked(slabs, len(slabs), "Encoding")
+    ]
+    mu, logvar = (np.concatenate(parts) for parts in zip(*posteriors, strict=True))
     with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
         for index, recording in enumerate(windows.recordings):
             rows = windows.recording == index
             group = group_of(file, recording)
-            group["mu"] = posterior.mu[rows]
-            group["logvar"] = posterior.logvar[rows]
+            group["mu"] = mu[rows]
+            group["logvar"] = logvar[rows]
             group["start"] = windows.start[rows]
             group["stop"] = windows.start[rows] + windows.seq_len
 

@@ -18,6 +18,7 @@ from ceneurovae.model.refine import REFINE
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.scores import Score
+from ceneurovae.tracking import tracked
 from ceneurovae.windows import Windows
 
 
@@ -66,7 +67,8 @@ def evaluate(
         scores["pca"] = Score()
     rng = np.random.default_rng(seed)
     log_weights, kls, mus, observed = [], [], [], 0
-    for x in _batches(test, batch_size):
+    batches = -(-len(test) // batch_size) if isinstance(test, Windows) else None
+    for x in tracked(_batches(test, batch_size), batches, "Evaluating"):
         posterior = model.encode(x)
         log_weights.append(log_importance_weights(model, x, posterior, iwae_samples, rng))
         kls.append(keras.ops.convert_to_numpy(kl_divergence(*posterior)))

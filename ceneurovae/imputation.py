@@ -7,6 +7,7 @@ from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
 from ceneurovae.scores import Score
+from ceneurovae.tracking import tracked
 
 # Windows that are scored: fewer where each takes long to fill in.
 MOST_WINDOWS, LEAST_WINDOWS, ENTRIES = 500, 50, 2**24
@@ -44,7 +45,8 @@ def score_imputation(model, test, train=None, pca=None, seed=0):
     scale = model.scaler.as_numpy
     groups = model.config.channel_groups
     scores = {}
-    for name, kind, options in _patterns(x.shape, groups):
+    patterns = _patterns(x.shape, groups)
+    for name, kind, options in tracked(patterns, len(patterns), "Imputing what is hidden"):
         hidden = hide_pattern(x.shape, kind, groups=groups, seed=seed, **options)
         shown = np.where(hidden, np.nan, x)
         target = np.where(hidden, scale(x), np.nan)

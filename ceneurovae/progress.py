@@ -13,27 +13,32 @@ LINE_EVERY_S = 5
 class FitProgress(keras.callbacks.Callback):
     """Moves a task of a `rich` progress bar forward, and tells the figures of each epoch.
 
-    Where the bar has no terminal to show itself on, it says a line every few seconds instead. When
-    training ends, it announces what follows on the command line: choices on validation data,
-    perhaps a last fit, and the evaluation.
+    Where the bar has no terminal to show itself on, it says a line every few seconds instead.
+    Unlike other callbacks it is called in the refit too, as `for_refit`.
 
     Args:
         progress: That of `progress_bar`.
         batch_size: Windows in a batch, to tell the speed.
+        title: What the fit is for.
     """
 
     async_safe = True  # it moves a bar, and reads no number of the training step
 
-    def __init__(self, progress, batch_size):
+    def __init__(self, progress, batch_size, title="Training"):
         super().__init__()
+        self.title = title
         self.progress = progress
         self.batch_size = batch_size
-        self.lines = not (progress.console.is_terminal or progress.disable)
+        self.lines = progress.disable
         self.said_at = -LINE_EVERY_S
 
     def on_train_begin(self, logs=None):
-        self.task = self.progress.add_task("Training", total=self.params["epochs"], note="")
+        self.task = self.progress.add_task(self.title, total=self.params["epochs"], note="")
         self.begun = None
+
+    def for_refit(self):
+        """The same for the last fit, to training and validation data."""
+        return FitProgress(self.progress, self.batch_size, "Refitting")
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -50,14 +55,9 @@ class FitProgress(keras.callbacks.Callback):
         note = self._figures(epoch, logs)
         self.progress.update(self.task, completed=epoch + 1, note=note)
         if self.lines and (last or time.monotonic() - self.said_at >= LINE_EVERY_S):
-            say(f"Epoch {epoch + 1}/{self.params['epochs']}  {note}")
+            what = "Epoch" if self.title == "Training" else f"{self.title}, epoch"
+            say(f"{what} {epoch + 1}/{self.params['epochs']}  {note}")
             self.said_at = time.monotonic()
-
-    def on_train_end(self, logs=None):
-        text = "Choosing, refitting, evaluating"
-        self.progress.add_task(text, total=None, note="")
-        if self.lines:
-            say(text)
 
     def _figures(self, epoch, logs):
         first, begun = self.begun

@@ -10,6 +10,7 @@ import numpy as np
 from ceneurovae.encoding import group_of, read_whole
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import own_samples
+from ceneurovae.tracking import tracked
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import Windows, covering_runs, require_window
 
@@ -194,7 +195,8 @@ def stitched(windows, predict, batch_size=256):
     if not _is_count(batch_size):
         raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
     current, overlap = None, None
-    for first in range(0, len(windows), batch_size):
+    starts = range(0, len(windows), batch_size)
+    for first in tracked(starts, len(starts), "Predicting windows"):
         rows = range(first, min(first + batch_size, len(windows)))
         parts = predict(windows.gather(rows), first)
         for row, (index, start) in enumerate(zip(*windows.locate(rows), strict=True)):

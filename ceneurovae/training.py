@@ -29,6 +29,7 @@ from ceneurovae.model.scaler import iterate_batches, some_windows
 from ceneurovae.pipeline import is_dataset, joined, rebatched, shuffled, steps_per_epoch, stream
 from ceneurovae.run_folder import RunFolder, check_free, is_run
 from ceneurovae.selection import MOST_WINDOWS, select
+from ceneurovae.tracking import tracked
 
 BATCH_SIZE = 64
 # How much training is enough where nothing is said: in steps, but some epochs at least.
@@ -104,7 +105,8 @@ def train(
         jit_compile: Whether to compile the training step with XLA; by default where that is faster.
         mixed_precision: Whether training steps compute the networks in bfloat16: faster on
             accelerators that have it. Weights, losses and all that follows stay in float32.
-        callbacks: Further Keras callbacks. They are not called in the refit.
+        callbacks: Further Keras callbacks. In the refit only those that a method `for_refit` of
+            them gives are called.
         verbose: As for `keras.Model.fit`.
 
     Returns:
@@ -192,7 +194,8 @@ class _Training:
             self._build()
         else:
             if not self.model.adapted:
-                self.model.adapt(*self.given)
+                for data in tracked([self.given], 1, "Fitting scaler and linear path"):
+                    self.model.adapt(*data)
             self.state.shrinkage = self.model.shrinkage
             self.state.take(self.model)
             self._write()
@@ -215,9 +218,10 @@ class _Training:
         if self.state.phase == "fit":
             self._fit(callbacks, verbose)
             self.interruption.check()
-            self._choose()
+            for choose in tracked([self._choose], 1, "Choosing on validation data"):
+                choose()
         if self.state.phase == "refit":
-            self._refit(verbose)
+            self._refit(callbacks, verbose)
 
     def _build(self):
         if not self.model.built:
@@ -305,7 +309,7 @@ class _Training:
             best_weights=weights_of(self.model) if refit else [],
         )
 
-    def _refit(self, verbose):
+    def _refit(self, callbacks, verbose):
         """Trains anew on training and validation data, as many steps, with the choices made.
 
         The rate, the ramp and the end of the training keep their places among the steps.
@@ -323,7 +327,8 @@ class _Training:
         if choices["decoder_gain"] > 0:
             trained = (choices["epoch"] + 1) * self.steps
             steps = steps_per_epoch(data, self.settings["batch_size"])
-            self._keras_fit(fresh, data, math.ceil(trained / steps), [], verbose=verbose)
+            own = [callback.for_refit() for callback in callbacks if hasattr(callback, "for_refit")]
+            self._keras_fit(fresh, data, math.ceil(trained / steps), own, verbose=verbose)
         fresh.decoder.gain.assign(choices["decoder_gain"])
         fresh.encoder.gain.assign(choices["encoder_gain"])
         for chosen, weight in zip(model.likelihood.weights, fresh.likelihood.weights, strict=True):

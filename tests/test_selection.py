@@ -62,12 +62,27 @@ def test_a_better_network_is_kept_and_the_noise_level_is_that_of_new_data():
     )
 
 
+class Fits(keras.callbacks.Callback):
+    """Counts the fits that it is called in."""
+
+    def __init__(self, with_refit=False):
+        super().__init__()
+        self.count = 0
+        if with_refit:
+            self.for_refit = lambda: self
+
+    def on_train_begin(self, logs=None):
+        self.count += 1
+
+
 def test_refitting_sees_validation_data_and_keeps_the_choices():
     keras.utils.set_random_seed(0)
     model = NeuroBehaviorVAE(tiny_config(latent_dim=1))
     train_x, valid = curve(128, 0), curve(128, 1) + 5.0
-    history = train(model, train_x, valid, epochs=2, refit=True, verbose=0)
+    fits = [Fits(), Fits(with_refit=True)]
+    history = train(model, train_x, valid, epochs=4, lr=2e-2, refit=True, callbacks=fits, verbose=0)
     mean = np.concatenate([train_x, valid]).mean(axis=(0, 1))
     np.testing.assert_allclose(ops.convert_to_numpy(model.scaler.mean), mean, rtol=1e-4)
     gain = float(ops.convert_to_numpy(model.decoder.gain))
     assert gain == history.choices["decoder_gain"]
+    assert [callback.count for callback in fits] == [1, 2 if gain else 1]
