@@ -1,7 +1,9 @@
 """What `train` has Keras call while it fits: best weights, checkpoints, and ways to end early."""
 
 import math
+import random
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -38,8 +40,10 @@ class Interrupted(KeyboardInterrupt):
 class FollowEpoch(keras.callbacks.Callback):
     """Makes all that is random a function of the seed and the epoch that training is in.
 
-    The data is shuffled for it, whatever passes came before, and the random state that all layers
-    share is set: under PyTorch dropout draws from it.
+    The data is shuffled for it, whatever passes came before, and the random states of Python, NumPy
+    and PyTorch are set: under PyTorch dropout draws from the last. That of TensorFlow, which no
+    layer draws from, is left alone: to set it makes TensorFlow prepare all of its functions anew,
+    which takes a second.
 
     Args:
         data: The training data; datasets of `make_dataset` have an `epoch`.
@@ -54,8 +58,11 @@ class FollowEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.epoch is not None:
             self.epoch.number = epoch
-        seed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
-        keras.utils.set_random_seed(int(seed[0]))
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        if "torch" in sys.modules:
+            sys.modules["torch"].manual_seed(seed)
 
 
 class KeepBest(keras.callbacks.Callback):
