@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 PARTS = ("Python", "read", "import Keras", "build", "adapt", "compile, step")
@@ -82,7 +83,7 @@ def parts_of(folder, cache, name):
     if not marks.exists():
         raise RuntimeError(f"ceneurovae {' '.join(command)} failed:\n{process.stderr}")
     times = json.loads(marks.read_text())
-    return [after - before for before, after in zip(times[:-1], times[1:], strict=True)]
+    return [after - before for before, after in pairwise(times)]
 
 
 def main():

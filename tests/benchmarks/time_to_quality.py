@@ -139,12 +139,10 @@ def main():
             )
     for margin in (0.0, MARGIN):
         chosen = [line for line in lines if line["margin"] == margin]
-        medians = [
-            statistics.median(line[name] for line in chosen) for name in ("ratio", "train_ratio")
-        ]
-        print(
-            f"best - {margin}: median ratio {medians[0]:.2f} of the fit, {medians[1]:.2f} of train()"
+        fit, whole = (
+            statistics.median(x[name] for x in chosen) for name in ("ratio", "train_ratio")
         )
+        print(f"best - {margin}: median ratio {fit:.2f} of the fit, {whole:.2f} of train()")
     if arguments.json:
         arguments.json.write_text(json.dumps(lines, indent=1))
 
