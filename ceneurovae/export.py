@@ -149,15 +149,15 @@ def _export(model, path, format, metadata, overwrite):
 
 def make_probes(model):
     """Windows `x` that a model might meet, with gaps of several kinds, and latents `z`."""
+
     import keras
 
     rng = np.random.default_rng(0)
     z = rng.standard_normal((PROBES, model.config.latent_dim)).astype("float32")
     x = np.array(model.decode(z))
     if model.likelihood.can_be_augmented:  # not counts, nor zeros and ones
-        x += 0.3 * np.asarray(
-            model.scaler.inverse(rng.standard_normal(x.shape)) - model.scaler.mean
-        )
+        deviations = rng.standard_normal(x.shape).astype("float32")
+        x += 0.3 * keras.ops.convert_to_numpy(model.scaler.std) * deviations
     x[rng.random(x.shape) < 0.1] = np.nan
     x[1, -(x.shape[1] // 4) :] = np.nan
     x[2, :, 0] = np.nan

@@ -42,9 +42,12 @@ def _chain(encode, decode):
     from onnx import compose
 
     decode = compose.add_prefix(decode, "decode/", rename_outputs=False)
-    return compose.merge_models(
-        encode, decode, io_map=[("mu", "decode/z")], outputs=["reconstruction"]
-    )
+    both = compose.merge_models(encode, decode, io_map=[("mu", "decode/z")])
+    # Its own `outputs=` loses what only a branch or a loop uses.
+    (reconstruction,) = (output for output in both.graph.output if output.name != "logvar")
+    del both.graph.output[:]
+    both.graph.output.append(reconstruction)
+    return both
 
 
 def load_onnx(folder):

@@ -62,6 +62,8 @@ def _zeros_like(graph, node, name, _):
 
 
 def _replace(graph, node, output):
+    graph.copy_shape(node.output[0], output)
+    graph.copy_dtype(node.output[0], output)
     graph.replace_all_inputs(node.output[0], output)
     graph.remove_node(node.name)
 
@@ -76,11 +78,15 @@ class _Matrices:
 
     def __init__(self, graph, matrix):
         self.graph = graph
-        shape = graph.get_shape(matrix)
+        shape, self.dtype = graph.get_shape(matrix), graph.get_dtype(matrix)
         self.rank, self.size = len(shape), shape[-1]
 
     def _node(self, kind, *inputs, **attributes):
-        return self.graph.make_node(kind, list(inputs), attr=attributes).output[0]
+        # tf2onnx would work out the shape of each, which takes longer than all else.
+        node = self.graph.make_node(
+            kind, list(inputs), attr=attributes, dtypes=[self.dtype], infer_shape_dtype=False
+        )
+        return node.output[0]
 
     def product(self, left, right):
         return self._node("MatMul", left, right)
