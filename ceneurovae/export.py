@@ -213,6 +213,8 @@ def _describe(model, format):
 
 def _write_in_child(work, result, format):
     """`write_export` in a process with TensorFlow as the backend, without the GPU of this one."""
+    import keras
+
     here = str(Path(__file__).parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -222,7 +224,8 @@ def _write_in_child(work, result, format):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join(paths),
     }
-    command = [sys.executable, "-m", "ceneurovae.tensorflow_export", work, result, format]
+    backend = keras.backend.backend()
+    command = [sys.executable, "-m", "ceneurovae.tensorflow_export", work, result, format, backend]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if (work / "error.txt").exists():
         raise ValueError((work / "error.txt").read_text())

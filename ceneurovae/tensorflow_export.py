@@ -19,8 +19,14 @@ TOLERANCE = 1e-5
 REFINED_TOLERANCE = 1e-3
 
 
-def write_export(work, result, format):
+def write_export(work, result, format, backend="tensorflow"):
     """Writes an export of `work/model.keras` to the folder `result`.
+
+    Args:
+        work: Folder with the model, `probes.npz`, and what the model makes of them.
+        result: Folder to write to.
+        format: `"savedmodel"` or `"onnx"`.
+        backend: Backend on which `work` was written.
 
     Returns:
         The largest difference of each output from the model under TensorFlow, and from what `work`
@@ -62,8 +68,7 @@ def write_export(work, result, format):
     for name in NAMES:
         with np.load(work / f"{name}.npz") as file:
             own[name] = dict(file)
-    # The same framework, unless this is a child of another one.
-    exact = exact and __name__ != "__main__"
+    exact = exact and backend == "tensorflow"
     differences.append(_compare(found, own, scales, model, exact))
     return {key: max(part[key] for part in differences) for key in differences[0]}
 
@@ -141,7 +146,7 @@ def _as_numpy(outputs):
 if __name__ == "__main__":
     work, result = map(Path, sys.argv[1:3])
     try:
-        differences = write_export(work, result, sys.argv[3])
+        differences = write_export(work, result, *sys.argv[3:])
         (work / "differences.json").write_text(json.dumps(differences))
     except ValueError as error:
         (work / "error.txt").write_text(str(error))
