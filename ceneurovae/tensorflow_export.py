@@ -57,10 +57,10 @@ def write_export(work, result, format, backend="tensorflow"):
     differences = []
     for part in (slice(0, 1), slice(1, None)):
         inputs = {name: values[part] for name, values in probes.items()}
-        found = {name: run(name, inputs["z" if name == "decode" else "x"]) for name in NAMES}
+        found = {name: run(name, inputs[_input_name(name)]) for name in NAMES}
         expected = {
-            name: _as_numpy(function(tf.constant(inputs["z" if name == "decode" else "x"])))
-            for name, function in functions.items()
+            name: _as_numpy(functions[name](tf.constant(inputs[_input_name(name)])))
+            for name in NAMES
         }
         exact = format == "savedmodel"
         differences.append(_compare(found, expected, scales, model, exact))
@@ -120,8 +120,12 @@ def _input_spec(model, name):
     import tensorflow as tf
 
     window = (None, model.decoder.seq_len, model.decoder.channels)
-    shape, label = ((None, model.config.latent_dim), "z") if name == "decode" else (window, "x")
-    return tf.TensorSpec(shape, "float32", name=label)
+    shape = (None, model.config.latent_dim) if name == "decode" else window
+    return tf.TensorSpec(shape, "float32", name=_input_name(name))
+
+
+def _input_name(name):
+    return "z" if name == "decode" else "x"
 
 
 def _load_saved_model(folder):
@@ -131,8 +135,7 @@ def _load_saved_model(folder):
 
     def run(name, values):
         signature = loaded.signatures["serving_default" if name == "reconstruct" else name]
-        label = "z" if name == "decode" else "x"
-        return _as_numpy(signature(**{label: tf.constant(values)}))
+        return _as_numpy(signature(**{_input_name(name): tf.constant(values)}))
 
     # The signatures do not keep what they belong to.
     run.loaded = loaded
