@@ -1,6 +1,6 @@
-"""Cholesky factors and linear systems for ONNX, which has no operator for them.
+"""Operations of TensorFlow that ONNX lacks, or that tf2onnx converts so that NaN gets through.
 
-Written out in matrix products by halves: a positive definite matrix `[[A, B'], [B, D]]` has the
+Cholesky factors and linear systems are written out in matrix products by halves: a positive definite matrix `[[A, B'], [B, D]]` has the
 factor `[[L, 0], [M, N]]`, where `L` is that of `A`, `M = B L^-T`, and `N` that of `D - M M'`
 (Golub & Van Loan, "Matrix computations", section 4.2). The number of nodes grows with the size of
 the matrix, which is fixed; the time is that of the products.
@@ -15,6 +15,7 @@ def converters():
         "Cholesky": (_cholesky, []),
         "MatrixTriangularSolve": (_triangular_solve, []),
         "MatrixSolve": (_solve, []),
+        "Erfc": (_complementary_error, []),
         "SelectV2": (_select, []),
         "ZerosLike": (_zeros_like, []),
     }
@@ -43,6 +44,13 @@ def _solve(graph, node, name, _):
     inverse = matrices.factor(matrix)[1]
     half = matrices.product(inverse, right)
     _replace(graph, node, matrices.product(matrices.transposed(inverse), half))
+
+
+def _complementary_error(graph, node, name, _):
+    """Of the exact GELU; what is lost where it is small is below the rounding of 1."""
+    one = graph.make_const(name + "_one", np.ones((), "float32")).output[0]
+    error = graph.make_node("Erf", node.input).output[0]
+    _replace(graph, node, graph.make_node("Sub", [one, error]).output[0])
 
 
 def _select(graph, node, name, _):
