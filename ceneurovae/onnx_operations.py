@@ -1,9 +1,9 @@
 """Operations of TensorFlow that ONNX lacks, or that tf2onnx converts so that NaN gets through.
 
-Cholesky factors and linear systems are written out in matrix products by halves: a positive definite matrix `[[A, B'], [B, D]]` has the
-factor `[[L, 0], [M, N]]`, where `L` is that of `A`, `M = B L^-T`, and `N` that of `D - M M'`
-(Golub & Van Loan, "Matrix computations", section 4.2). The number of nodes grows with the size of
-the matrix, which is fixed; the time is that of the products.
+Cholesky factors and linear systems are written out in matrix products by halves: a positive
+definite matrix `[[A, B'], [B, D]]` has the factor `[[L, 0], [M, N]]`, where `L` is that of `A`,
+`M = B L^-T`, and `N` that of `D - M M'` (Golub & Van Loan, "Matrix computations", section 4.2). The
+number of nodes grows with the size of the matrix, which is fixed.
 """
 
 import numpy as np
@@ -60,11 +60,10 @@ def _select(graph, node, name, _):
 
 def _zeros_like(graph, node, name, _):
     """tf2onnx multiplies by 0, which leaves NaN."""
-    zero = graph.make_const(name + "_zero", np.zeros(1, "float32")).output[0]
-    if graph.get_dtype(node.input[0]) != 1:  # no float32
-        zero = graph.make_node("Cast", [zero], attr={"to": graph.get_dtype(node.input[0])}).output[
-            0
-        ]
+    import tf2onnx
+
+    kind = tf2onnx.utils.map_onnx_to_numpy_type(graph.get_dtype(node.input[0]))
+    zero = graph.make_const(name + "_zero", np.zeros(1, kind)).output[0]
     shape = graph.make_node("Shape", [node.input[0]]).output[0]
     _replace(graph, node, graph.make_node("Expand", [zero, shape]).output[0])
 

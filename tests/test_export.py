@@ -101,7 +101,6 @@ def test_metadata_says_what_there_is(exported):
     assert encode["inputs"] == {"x": {"shape": [None, 12, 3], "dtype": "float32"}}
     assert encode["outputs"]["mu"] == {"shape": [None, 2], "dtype": "float32"}
     assert max(metadata["largest_differences"].values()) < 1e-3
-    print(metadata["largest_differences"])
 
 
 def test_the_example_in_the_readme_serves_a_window_with_gaps(exported, tmp_path):
