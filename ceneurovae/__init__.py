@@ -35,6 +35,7 @@ _HOMES = {
         "sigmoid_kl_schedule",
     ),
     "evaluation": ("evaluate",),
+    "export": ("export_saved_model", "export_onnx"),
     "simulation": ("simulate_worms",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -533,6 +533,27 @@ def reconstruct(
     _say_written(windows, out)
 
 
+@app.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path, _option("Folder to write.", show_default=False)],
+    format: Annotated[str, _option("savedmodel or onnx.")] = "savedmodel",
+    overwrite: Overwrite = False,
+):
+    """Write the model for TensorFlow alone, or for ONNX Runtime."""
+    from ceneurovae.console import say
+    from ceneurovae.export import check_free, export_run, require_format
+    from ceneurovae.run_folder import RunFolder
+
+    require_format(format)
+    check_free(out, overwrite)
+    RunFolder(run)
+    # Under which the model is exported in any case.
+    with _keras_at_work("tensorflow"):
+        export_run(run, out, format, overwrite)
+    say(f"Exported as {format} to {out}")
+
+
 @contextmanager
 def _keras_at_work(backend):
     """A context in which Keras is there, on a backend, and a bar says what is done."""

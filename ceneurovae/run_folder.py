@@ -185,13 +185,17 @@ class RunFolder:
         Raises:
             ValueError: if the run was trained on arrays, which are in no file.
         """
-        manifest = self._read_json("split.json")
+        manifest = self.read_manifest()
         if manifest is None:
             raise ValueError(
                 f"The run in '{self.path}' was not trained on the datasets of import_h5, so its "
                 "test data is not known. Call ceneurovae.evaluate with the model and the data."
             )
         return manifest
+
+    def read_manifest(self):
+        """The manifest of the splits, `None` if the run was trained on arrays."""
+        return self._read_json("split.json")
 
     def save_model(self, model):
         """Writes `model.keras`."""

@@ -293,15 +293,35 @@ class NeuroBehaviorVAE(MissingDataModel):
         """`predict` of a method of a window, its posterior refined in so many steps, and more."""
 
         def call(x):
-            x = fold_mask(x)
-            self._check_window(x.shape)
-            posterior = self._refined(x, *self.encoder(self.scaler(x)), refine)
-            return getattr(self, name)(x, posterior, *arguments)
+            return self._along(fold_mask(x), refine, name, *arguments)
 
         key = (refine, name, *arguments)
         if key not in self._predictors:
             self._predictors[key] = _Path(self, call).predict
         return self._predictors[key]
+
+    def _along(self, x, refine, name, *arguments):
+        """A method of a window `x` and its posterior, refined in so many further steps."""
+        self._check_window(x.shape)
+        posterior = self._refined(x, *self.encoder(self.scaler(x)), refine)
+        return getattr(self, name)(x, posterior, *arguments)
+
+    def functions(self):
+        """What a method computes, as a function of one tensor, to be exported.
+
+        Returns:
+            Dictionary from `"encode"`, `"decode"`, `"reconstruct"` and `"impute"` to functions of a
+            float32 tensor, `z` for `decode` and else `x`, that give dictionaries of named tensors.
+            They compute what the methods do by default.
+        """
+        self._require_built()
+        steps = self._steps_to_impute(REFINE)
+        return {
+            "encode": lambda x: self._along(x, 0, "_posterior")._asdict(),
+            "decode": lambda z: {"reconstruction": self._expectation(z)},
+            "reconstruct": lambda x: {"reconstruction": self._along(x, 0, "_reconstruction")},
+            "impute": lambda x: {"imputed": self._along(x, steps, "_filled", 0)[..., 0]},
+        }
 
     @cached_property
     def _predictors(self):
