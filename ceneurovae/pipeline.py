@@ -57,7 +57,8 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
             where a value was observed, instead of `x` with NaN for missing.
 
     Returns:
-        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`;
+        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`,
+        `shuffle_seed` the seed if it is shuffled;
         setting `epoch.number` decides which epoch the next pass is.
     """
     for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
@@ -87,6 +88,7 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     dataset = dataset.prefetch(min(PREFETCHED_BATCHES, PREFETCHED_BYTES // batch_bytes + 1))
     dataset = dataset.with_options(_one_thread())
     dataset.source, dataset.epoch, dataset.batch_size = windows, epoch, batch_size
+    dataset.shuffle_seed = seed if shuffle else None
     return dataset
 
 
@@ -161,7 +163,8 @@ def rebatched(dataset, batch_size):
     batches = -(-sum(map(size, dataset)) // batch_size)
     anew = dataset.rebatch(batch_size)
     anew = anew.apply(tf.data.experimental.assert_cardinality(batches))
-    for name in ("source", "splits", "epoch"):
+    anew.batch_size = batch_size
+    for name in ("source", "splits", "epoch", "shuffle_seed"):
         if hasattr(dataset, name):
             setattr(anew, name, getattr(dataset, name))
     return anew
