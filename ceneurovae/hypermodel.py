@@ -85,12 +85,13 @@ class VAEHyperModel(keras_tuner.HyperModel):
     2
     """
 
-    def __init__(
-        self, config=None, space=None, objective="elbo", patience=10, seed=0, **settings
-    ):
+    def __init__(self, config=None, space=None, objective="elbo", patience=10, seed=0, **settings):
         super().__init__()
         self.config = VAEConfig() if config is None else config
-        self.space = {name: as_range(name, values) for name, values in (space or SPACE).items()}
+        self.space = {
+            name: as_range(name, values)
+            for name, values in (SPACE if space is None else space).items()
+        }
         self.objective, self.patience, self.seed = objective, patience, seed
         unknown = sorted(set(settings) - set(SETTINGS))
         if unknown:
@@ -108,6 +109,8 @@ class VAEHyperModel(keras_tuner.HyperModel):
             raise ValueError(
                 f"objective is {self.objective!r}, expected one of {', '.join(OBJECTIVES)}."
             )
+        if not self.space:
+            raise ValueError("The space is empty. Name what is to be searched, with its choices.")
         fields = [name for name in VAEConfig.names() if name not in OF_THE_DATA]
         for name in self.space:
             if name not in fields and name not in SETTINGS:
@@ -254,7 +257,7 @@ def _make(arguments, settings):
 
 
 def as_range(name, values):
-    """Values of a space as a list of choices or a tuple, the range `(low, high, "log" or "linear")`.
+    """Values of a space as a list of choices, or as the range `(low, high, "log" or "linear")`.
 
     Args:
         name: That of the hyperparameter.
@@ -303,7 +306,7 @@ def shareable(fields):
 
 
 def batched(data, batch_size, seed=None):
-    """Data as a dataset, arrays shuffled where there is a `seed`, in batches of that size, if any."""
+    """Data in batches of that size, if any; an array is shuffled where there is a `seed`."""
     if is_dataset(data):
         return data if batch_size is None else rebatched(data, batch_size)
     return data if seed is None else shuffled(data, batch_size or BATCH_SIZE, seed)

@@ -1,10 +1,11 @@
 """Trials in a process of their own, so that their memory, and their end, are theirs alone.
 
 What TensorFlow keeps of every model that it trained is freed when the process is replaced, which
-happens once its memory has grown by a tenth. A trial that is killed for its memory, or crashes, is a
-failed trial.
+happens once its memory has grown by a few percent. A trial that is killed for its memory, or
+crashes, is a failed trial.
 """
 
+import contextlib
 import os
 import pickle
 import queue
@@ -111,11 +112,9 @@ class TrialProcess:
         self.answers = queue.Queue()
         reading = (self.process.stdout, self.answers)
         threading.Thread(target=_read, args=reading, daemon=True).start()
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the next message tells
             self.process.stdin.write(self.task)
             self.process.stdin.flush()
-        except BrokenPipeError:  # it has ended: the next message tells
-            pass
 
     def _send(self, message):
         pickle.dump(message, self.process.stdin)
@@ -128,10 +127,8 @@ class TrialProcess:
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
         self.process = None
 
 

@@ -97,7 +97,7 @@ def tune(
     verbose=0,
     **settings,
 ):
-    """Searches for the hyperparameters with the best score on validation data, and trains with them.
+    """Searches for the hyperparameters with the best validation score, and trains with them.
 
     A search that was interrupted goes on when it is called again with the same arguments; a trial
     that was running then is run again. A trial that fails is noted with its message, and the search
@@ -235,7 +235,7 @@ class PackedData:
 
 
 class Search(keras_tuner.Tuner):
-    """A `keras_tuner.Tuner` whose trials run in another process and whose folder says how they went.
+    """A `keras_tuner.Tuner` whose trials run in another process.
 
     Args:
         task: As for `TrialProcess`.
