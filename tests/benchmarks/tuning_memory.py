@@ -1,4 +1,4 @@
-"""Memory of a search after each of its trials, all of its processes together (Linux only).
+"""Most memory of a search in each of its trials, all of its processes together (Linux only).
 
     KERAS_BACKEND=tensorflow python tests/benchmarks/tuning_memory.py --trials 30
 
@@ -35,10 +35,9 @@ def main():
     measured = {}
 
     def note(trials):
-        for trial in trials:
-            if trial.status in ("completed", "failed") and trial.number not in measured:
-                measured[trial.number] = memory(os.getpid())
-                print(f"trial {trial.number}: {measured[trial.number]:.0f} MB", flush=True)
+        if trials:
+            last = trials[-1].number
+            measured[last] = max(measured.get(last, 0.0), memory(os.getpid()))
 
     with tempfile.TemporaryDirectory() as folder:
         tune(
@@ -54,11 +53,11 @@ def main():
             isolate=not arguments.shared,
             report=note,
         )
+    print(" ".join(f"{value:.0f}" for value in measured.values()), "MB in trials 1, 2, ...")
     third = measured.get(3, measured[1])
-    most = max(value for number, value in measured.items() if number >= 3)
-    print(
-        f"most after trial 3: {most / third - 1:+.1%}, last: {measured[len(measured)] / third - 1:+.1%}"
-    )
+    later = [value / third - 1 for number, value in measured.items() if number > 3]
+    if later:
+        print(f"after trial 3: {max(later):+.1%} at most, {later[-1]:+.1%} in the last one")
 
 
 if __name__ == "__main__":
