@@ -63,7 +63,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
     also be compared between likelihoods, but says nothing of uncertainty.
 
     Args:
-        config: `VAEConfig` with what is not searched.
+        config: `VAEConfig` with what is not searched; with `channels`, for `get_best_models`.
         space: Names of fields of `VAEConfig` or of settings of `train` (`lr`, `kl_schedule`,
             `kl_weight`, `warmup_epochs`, `batch_size`), each with a list of choices or a range
             `(low, high)` or `(low, high, "log")`; `SPACE` by default. `hide` takes text with
@@ -151,6 +151,8 @@ class VAEHyperModel(keras_tuner.HyperModel):
         except ValueError as error:
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         model.compile(optimizer=make_optimizer(settings["lr"], 1))
+        if model.built:  # Keras Tuner loads the optimizer with the weights
+            model.optimizer.build(model.trainable_variables)
         return model
 
     def fit(
