@@ -125,8 +125,8 @@ def tune(
         resume: Whether to go on with a search in `out`.
         overwrite: Whether to replace a search in `out`.
         refit: Whether to train on training and validation data together in the end.
-        isolate: Whether to run trials in a process of their own; `False` runs them in this one,
-            where memory may grow.
+        isolate: Whether to run trials in a process of their own, as workers always do; `False` runs
+            them in this one, where memory may grow.
         callbacks: Further Keras callbacks, copied for each trial.
         report: Function of the list of `Trial`s, called whenever something has changed.
         verbose: As for `train`, for the training in the end.
@@ -255,7 +255,7 @@ class Search(keras_tuner.Tuner):
         """Tells a function of each change, and decides where trials run."""
         self.report = report
         self.process = None
-        if isolate and _role() != "chief":
+        if (isolate or self._is_worker()) and _role() != "chief":
             log = self.out / f"{self.tuner_id}.log"
             self.process = TrialProcess(self.task, log)
         self.oracle.on_change = self._changed

@@ -38,16 +38,22 @@ def searched(windows, out, **settings):
     return tune(windows, windows[:20], out, settings.pop("config", tiny_config()), **settings)
 
 
-class Raises(keras.callbacks.Callback):
-    """Raises an error in each trial of a model with two latents."""
+@pytest.fixture
+def no_training(monkeypatch):
+    """Leaves out the training with the best hyperparameters."""
+    monkeypatch.setattr("ceneurovae.tuning.train", lambda *_, **__: None)
 
-    def __init__(self, error):
+
+class Raises(keras.callbacks.Callback):
+    """Raises an error in trials of models with so many latents."""
+
+    def __init__(self, errors):
         super().__init__()
-        self.error = error
+        self.errors = errors
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.model.config.latent_dim == 2:
-            raise self.error
+        if self.model.config.latent_dim in self.errors:
+            raise self.errors[self.model.config.latent_dim]
 
 
 @pytest.mark.parametrize("kind", [keras_tuner.RandomSearch, keras_tuner.Hyperband])
@@ -160,41 +166,49 @@ def test_a_search_ends_in_a_run_folder(simulated_worms, tmp_path):
     assert (result.run_dir / "model.keras").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (FloatingPointError("The loss became nan"), "The loss became nan"),
-        (MemoryError("2 GB"), "MemoryError: 2 GB"),
-        (KeyError("else"), "KeyError: 'else'"),
-    ],
-)
-def test_a_failed_trial_is_noted_and_the_search_goes_on(error, message, windows, tmp_path):
-    space = {"latent_dim": [1, 2, 99]}  # more latents than there are components
-    result = searched(windows, tmp_path, space=space, max_trials=3, callbacks=[Raises(error)])
+def test_a_failed_trial_is_noted_and_the_search_goes_on(windows, tmp_path, no_training):
+    space = {"latent_dim": [1, 2, 3, 4]}
+    errors = {
+        2: FloatingPointError("The loss became nan"),
+        3: MemoryError("2 GB"),
+        4: KeyError("a"),
+    }
+    result = searched(
+        windows, tmp_path, space=space, max_trials=4, epochs=1, callbacks=[Raises(errors)]
+    )
     found = {trial.hyperparameters["latent_dim"]: trial for trial in result.trials}
-    assert (found[2].status, found[2].message) == ("failed", message)
-    assert found[1].status == "completed" and result.best == {"latent_dim": 1}
+    messages = {latents: trial.message for latents, trial in found.items()}
+    assert messages == {
+        1: None,
+        2: "The loss became nan",
+        3: "MemoryError: 2 GB",
+        4: "KeyError: 'a'",
+    }
+    assert result.best == {"latent_dim": 1}
     with open(tmp_path / "trials.csv", newline="") as file:
-        assert message in [row["message"] for row in csv.DictReader(file)]
+        rows = {row["latent_dim"]: row for row in csv.DictReader(file)}
+    assert [rows[name]["status"] for name in "1234"] == ["completed"] + ["failed"] * 3
+    assert rows["2"]["message"] == "The loss became nan"
 
 
 def test_a_search_in_which_all_fails_ends(windows, tmp_path, monkeypatch):
     monkeypatch.setattr(RandomOracle, "most_failures", 2)
-    error = FloatingPointError("The loss became nan")
+    errors = {2: FloatingPointError("The loss became nan")}
     space = {"latent_dim": [2], "lr": (1e-3, 1e-2)}
     with pytest.raises(ValueError, match="None of 2 trials was completed.*The loss became nan"):
-        searched(windows, tmp_path, space=space, max_trials=9, callbacks=[Raises(error)])
+        searched(windows, tmp_path, space=space, max_trials=9, callbacks=[Raises(errors)])
 
 
-def test_a_search_is_resumed_replaced_or_left_alone(windows, tmp_path):
-    first = searched(windows, tmp_path)
-    more = searched(windows, tmp_path, max_trials=3)
-    assert more.trials[:2] == first.trials and len(more.trials) == 3
+def test_a_search_is_resumed_replaced_or_left_alone(windows, tmp_path, no_training):
+    first = searched(windows, tmp_path, max_trials=1)
+    more = searched(windows, tmp_path, max_trials=2)
+    assert more.trials[:1] == first.trials and len(more.trials) == 2
     with pytest.raises(ValueError, match="has another epochs: 2, received 3. Go on with its own"):
         searched(windows, tmp_path, epochs=3)
     with pytest.raises(FileExistsError, match="holds a search already"):
         searched(windows, tmp_path, resume=False)
-    assert len(searched(windows, tmp_path, epochs=1, overwrite=True).trials) == 2
+    again = searched(windows, tmp_path, max_trials=1, epochs=1, overwrite=True)
+    assert [trial.epochs for trial in again.trials] == [1]
     with pytest.raises(ValueError, match="tuner is 'grid', expected one of random"):
         searched(windows, tmp_path, tuner="grid")
     with pytest.raises(ValueError, match="max_trials is 0, expected a whole number"):
@@ -237,12 +251,12 @@ SEARCH = """
 import sys
 sys.path.insert(0, {tests!r})
 from conftest import make_windows, tiny_config
-from ceneurovae import search_oracle, tune
-search_oracle.LOST_AFTER_S, search_oracle.BEAT_EVERY_S = 4, 0.5
+from ceneurovae import search_oracle, tuning
+search_oracle.LOST_AFTER_S, tuning.BEAT_EVERY_S = 10, 0.5
+tuning.train = lambda *arguments, **settings: print("trained with the best")
 x = make_windows(60)
 space = {{"latent_dim": [1, 2, 3], "lr": (1e-3, 1e-2)}}
-result = tune(x, x[:20], {out!r}, tiny_config(), space, "random", {trials}, {epochs}, patience=999)
-print(len(result.trials), result.run_dir)
+tuning.tune(x, x[:20], {out!r}, tiny_config(), space, "random", {trials}, {epochs}, patience=999)
 """
 
 
@@ -266,39 +280,41 @@ def statuses(out):
 
 
 def test_a_killed_search_goes_on(tmp_path):
-    process = start(tmp_path, trials=3, epochs=40)
+    process = start(tmp_path, trials=2, epochs=40)
     wait_for(process, lambda: statuses(tmp_path) == ["completed", "running"])
     before = json.loads((tmp_path / "trials.json").read_text())
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    process = start(tmp_path, trials=3, epochs=40)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    process = start(tmp_path, trials=2, epochs=40)
+    out, err = process.communicate()
+    assert out == "trained with the best\n", err
     after = json.loads((tmp_path / "trials.json").read_text())
+    assert [row["status"] for row in after] == ["completed"] * 2
     assert after[0] == before[0]
-    assert [row["status"] for row in after] == ["completed"] * 3
     assert after[1]["hyperparameters"] == before[1]["hyperparameters"]
-    assert RunFolder(tmp_path / "best").is_finished
 
 
 def test_a_worker_that_is_killed_leaves_its_trial_to_another(tmp_path):
+    if keras.backend.backend() != "jax":
+        pytest.skip("who does which trial has nothing to do with the backend; JAX starts fastest")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     names = ("chief", "worker0", "worker1")
     processes = [start(tmp_path, 4, 60, **address, KERASTUNER_TUNER_ID=name) for name in names]
-    chief, lost, _ = processes
-    wait_for(chief, lambda: "completed" in statuses(tmp_path))
-    lost.kill()
-    told = [process.communicate() for process in processes]
+    try:
+        wait_for(processes[0], lambda: "completed" in statuses(tmp_path))
+        processes[1].kill()
+        told = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, -signal.SIGKILL, 0], told
+    assert [out for out, _ in told] == ["trained with the best\n", "", ""]  # by the chief alone
     assert statuses(tmp_path) == ["completed"] * 4
     oracle = json.loads((tmp_path / "search" / "oracle.json").read_text())
     assert sorted(oracle["end_order"]) == sorted(oracle["start_order"]) == list("0123")
-    assert told[0][0].strip() == f"4 {tmp_path / 'best'}"
-    assert told[2][0].strip() == "0 None"
-    assert RunFolder(tmp_path / "best").is_finished
 
 
 def test_two_lost_workers_are_a_failed_trial(tmp_path, monkeypatch):
