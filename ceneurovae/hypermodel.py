@@ -165,6 +165,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         initial_epoch=0,
         batch_size=None,
         callbacks=(),
+        throughout=(),
         verbose="auto",
         **arguments,
     ):
@@ -178,6 +179,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
             epochs: How often to go through the training data, as for `train`.
             initial_epoch, callbacks, verbose, **arguments: As for `keras.Model.fit`. The callbacks
                 are called after the ramp of the KL weight.
+            throughout: Callbacks that are called in all epochs.
             batch_size: Windows in a batch, where it is not searched.
 
         Returns:
@@ -198,7 +200,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
                 settings,
                 epochs,
                 initial_epoch,
-                list(callbacks),
+                (throughout, callbacks),
                 {"verbose": verbose, **arguments},
             )
         except Exception as error:
@@ -225,6 +227,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
             make_annealing(settings["kl_schedule"], ramp, settings["kl_weight"]),
             WatchLoss(state, model.decoder.seq_len * model.decoder.channels),
             FollowEpoch(data, self.seed),
+            *callbacks[0],
         ]
 
         def fit(first, last, more):
@@ -241,7 +244,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         if begun < ramp:
             fit(begun, ramp, [])
         keep = KeepBest(state, ramp, self.patience)
-        fit(max(begun, ramp), epochs, [keep, *callbacks])
+        fit(max(begun, ramp), epochs, [keep, *callbacks[1]])
         if state.best is None or not math.isfinite(state.best):
             raise FloatingPointError("The ELBO on validation data is no number in any epoch.")
         scores = next(row for row in state.rows if row["epoch"] == state.best_epoch)

@@ -92,6 +92,34 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     return dataset
 
 
+class PackedData:
+    """Data on its way to another process: windows, or an array with NaN for missing.
+
+    Args:
+        content: `Windows` or `(N, T, C)`.
+        batch_size: Windows in a batch of the dataset that it was; `None` for an array.
+        shuffle: Whether each epoch has its own order.
+    """
+
+    def __init__(self, content, batch_size=None, shuffle=False):
+        self.content, self.batch_size, self.shuffle = content, batch_size, shuffle
+
+    @classmethod
+    def of(cls, data):
+        """Packs a dataset, an array `(N, T, C)`, or `(x, mask)`."""
+        source = getattr(data, "source", None)
+        if source is not None:
+            return cls(source, data.batch_size, getattr(data, "shuffle_seed", None))
+        return cls(np.concatenate(list(iterate_batches(data))))
+
+    def unpacked(self):
+        """The data as it was."""
+        if self.batch_size is None:
+            return self.content
+        shuffle = self.shuffle is not None
+        return make_dataset(self.content, self.batch_size, shuffle, self.shuffle or 0)
+
+
 def is_dataset(data):
     """Whether `data` comes in batches of its own, as a `tf.data.Dataset` does."""
     return hasattr(data, "rebatch")

@@ -15,6 +15,7 @@ import keras_tuner
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
 
+from ceneurovae.hypermodel import OBJECTIVES
 from ceneurovae.whole_file import whole_file
 
 # A worker that was not heard of for so long is lost; it tells of itself more often.
@@ -116,6 +117,21 @@ class BayesianOracle(SurvivingOracle, BayesianOptimizationOracle):
 
 class HalvingOracle(SurvivingOracle, HyperbandOracle):
     """Many short trials, and longer ones of the best (Hyperband)."""
+
+
+ORACLES = {"random": RandomOracle, "bayesian": BayesianOracle, "hyperband": HalvingOracle}
+
+
+def make_oracle(tuner, max_trials, epochs, objective, seed):
+    """The oracle of a kind of search."""
+    common = {"objective": OBJECTIVES[objective], "seed": seed + 1}  # Keras Tuner draws for 0
+    if tuner == "bayesian":
+        common["num_initial_points"] = max(3, max_trials // 3)
+    elif tuner == "hyperband":
+        common["max_epochs"] = epochs
+    oracle = ORACLES[tuner](**common)
+    oracle.max_trials = max_trials
+    return oracle
 
 
 def serve(oracle):

@@ -9,7 +9,6 @@ import contextlib
 import os
 import pickle
 import queue
-import resource
 import signal
 import subprocess
 import sys
@@ -169,7 +168,8 @@ def run_trial(task, hyperparameters, on_epoch):
         train_ds,
         validation_data=valid_ds,
         epochs=hp.values.get("tuner/epochs", task["epochs"]),
-        callbacks=[*copy.deepcopy(task["callbacks"]), Report(on_epoch)],
+        callbacks=copy.deepcopy(task["callbacks"]),
+        throughout=[Report(on_epoch)],
         verbose=0,
     )
 
@@ -178,8 +178,10 @@ def memory_in_use():
     """Bytes that this process holds; the most it ever held where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
+        return pages * os.sysconf("SC_PAGE_SIZE")
     except OSError:
+        import resource
+
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
 

@@ -1,64 +1,26 @@
 """`tune`: a search for hyperparameters, in a folder, and a run with the best of them."""
 
 import contextlib
-import csv
 import dataclasses
-import io
 import json
-import os
 import shutil
-import time
 import warnings
 from pathlib import Path
 
 import keras
-import keras_tuner
-import numpy as np
-from keras_tuner.errors import FailedTrialError
 
 from ceneurovae.config import VAEConfig
-from ceneurovae.hypermodel import OBJECTIVES, VAEHyperModel, describe
+from ceneurovae.hypermodel import VAEHyperModel
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.scaler import iterate_batches
-from ceneurovae.pipeline import make_dataset, steps_per_epoch
+from ceneurovae.pipeline import PackedData, steps_per_epoch
 from ceneurovae.run_folder import RunFolder, check_free
-from ceneurovae.search_oracle import (
-    BEAT_EVERY_S,
-    LOOK_EVERY_S,
-    BayesianOracle,
-    HalvingOracle,
-    RandomOracle,
-    serve,
-)
+from ceneurovae.search import FOLDER, Search, role_of_process, visible
+from ceneurovae.search_oracle import ORACLES, make_oracle
 from ceneurovae.training import BATCH_SIZE, default_epochs, fitted_to, train
-from ceneurovae.trial_process import TrialProcess, run_trial
 from ceneurovae.whole_file import whole_file
 
-TUNERS = ("random", "bayesian", "hyperband")
-SEARCH, BEST = "search", "best"
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """What is known of a trial.
-
-    Args:
-        number: From 1, in the order in which they began.
-        hyperparameters: Values by name.
-        status: `"running"`, `"waiting"` to be run again, `"completed"` or `"failed"`.
-        score: Its ELBO or R2, `None` unless it is completed.
-        epochs: Those gone through.
-        seconds: Those it took.
-        message: Why it failed.
-    """
-
-    number: int
-    hyperparameters: dict
-    status: str
-    score: float | None = None
-    epochs: int | None = None
-    seconds: float | None = None
-    message: str | None = None
+BEST = "best"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +103,8 @@ def tune(
         FileExistsError: if `out` holds a search, and `resume` and `overwrite` are false.
         BlockingIOError: if another process searches in `out`.
     """
-    if tuner not in TUNERS:
-        raise ValueError(f"tuner is {tuner!r}, expected one of {', '.join(TUNERS)}.")
+    if tuner not in ORACLES:
+        raise ValueError(f"tuner is {tuner!r}, expected one of {', '.join(ORACLES)}.")
     for name, value in (("max_trials", max_trials), ("patience", patience)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1.")
@@ -164,7 +126,7 @@ def tune(
         "backend": keras.backend.backend(),
         "data": splits and splits.manifest(),
     }
-    role = _role()
+    role = role_of_process()
     with contextlib.ExitStack() as stack:
         if role != "worker":
             _check_folder(out, recorded, resume, overwrite)
@@ -203,213 +165,7 @@ def tune(
         verbose=verbose,
         **training,
     )
-    return TuningResult(_visible(best.values), trials, run_dir)
-
-
-class PackedData:
-    """Data on its way to another process: windows, or an array with NaN for missing.
-
-    Args:
-        content: `Windows` or `(N, T, C)`.
-        batch_size: Windows in a batch of the dataset that it was; `None` for an array.
-        shuffle: Whether each epoch has its own order.
-    """
-
-    def __init__(self, content, batch_size=None, shuffle=False):
-        self.content, self.batch_size, self.shuffle = content, batch_size, shuffle
-
-    @classmethod
-    def of(cls, data):
-        """Packs a dataset, an array `(N, T, C)`, or `(x, mask)`."""
-        source = getattr(data, "source", None)
-        if source is not None:
-            return cls(source, data.batch_size, getattr(data, "shuffle_seed", None))
-        return cls(np.concatenate(list(iterate_batches(data))))
-
-    def unpacked(self):
-        """The data as it was."""
-        if self.batch_size is None:
-            return self.content
-        shuffle = self.shuffle is not None
-        return make_dataset(self.content, self.batch_size, shuffle, self.shuffle or 0)
-
-
-class Search(keras_tuner.Tuner):
-    """A `keras_tuner.Tuner` whose trials run in another process.
-
-    Args:
-        task: As for `TrialProcess`.
-        out: Folder of the search.
-        oracle: As of `make_oracle`.
-    """
-
-    def __init__(self, task, out, oracle):
-        self.task, self.out = task, out
-        self.running = {}
-        with contextlib.redirect_stdout(io.StringIO()):  # it says that it reloads
-            super().__init__(
-                oracle, task["hypermodel"], directory=str(out.resolve()), project_name=SEARCH
-            )
-
-    def listen(self, report, isolate):
-        """Tells a function of each change, and decides where trials run."""
-        self.report = report
-        self.process = None
-        if (isolate or self._is_worker()) and _role() != "chief":
-            log = self.out / f"{self.tuner_id}.log"
-            self.process = TrialProcess(self.task, log)
-        self.oracle.on_change = self._changed
-
-    def _populate_initial_space(self):
-        hp = self.oracle.get_space()
-        self.hypermodel.declare_hyperparameters(hp)
-        self.oracle.update_space(hp)
-
-    def save(self):
-        if not self._is_worker():
-            self.oracle.save()
-        with whole_file(self._get_tuner_fname()) as file:
-            file.write_text("{}")
-
-    def search(self, *arguments, **settings):
-        if _role() == "chief":
-            self.save()
-            serve(self.oracle)
-            return
-        try:
-            super().search(*arguments, **settings)
-        finally:
-            if self.process is not None:
-                self.process.stop()
-
-    def pre_create_trial(self):
-        if self._is_worker():
-            time.sleep(LOOK_EVERY_S)
-
-    def run_trial(self, trial, *arguments, **settings):
-        begun = time.monotonic()
-        outcome = {"epochs": 0, "message": None}
-
-        def on_epoch(epochs, elbo):
-            outcome["epochs"] = epochs
-            self.running[trial.trial_id] = epochs
-            self._changed(write=False)
-
-        values = trial.hyperparameters.get_config()
-        try:
-            if self.process is None:
-                found = run_trial(self.task, values, on_epoch)
-            else:
-                beat = self._beat if self._is_worker() else None
-                found = self.process.run(values, on_epoch, beat, BEAT_EVERY_S)
-        except Exception as error:
-            if isinstance(error, keras_tuner.errors.FatalError):
-                raise
-            failed = isinstance(error, (RuntimeError, FailedTrialError))
-            outcome["message"] = str(error) if failed else describe(error)
-            raise FailedTrialError(outcome["message"]) from error
-        finally:
-            outcome["seconds"] = round(time.monotonic() - begun, 1)
-            self.running.pop(trial.trial_id, None)
-            with whole_file(Path(self.get_trial_dir(trial.trial_id)) / "outcome.json") as file:
-                file.write_text(json.dumps(outcome))
-        return found
-
-    def _beat(self):
-        """Tells the chief that this worker is there: it answers with the trial that is running."""
-        self.oracle.create_trial(self.tuner_id)
-
-    def _changed(self, write=True):
-        if self._is_worker():
-            return
-        trials = self.results()
-        if write:
-            write_trials(self.out, trials)
-        if self.report is not None:
-            self.report(trials)
-
-    def results(self):
-        """The `Trial`s so far, a tuple."""
-        oracle = self.oracle
-        ongoing = {trial.trial_id for trial in oracle.ongoing_trials.values()}
-        trials = []
-        for number, name in enumerate(list(oracle.start_order), 1):
-            trial, outcome = oracle.trials[name], {}
-            status = trial.status.lower()
-            if name in ongoing and status == "running":
-                outcome = {"epochs": self.running.get(name)}
-            elif status == "running":
-                status = "waiting"
-            else:
-                outcome = _outcome(Path(self.get_trial_dir(name)), trial.message)
-            values = _visible(trial.hyperparameters.values)
-            score = None if trial.score is None else float(trial.score)
-            trials.append(Trial(number, values, status, score, **outcome))
-        return tuple(trials)
-
-    def best_hyperparameters(self, trials):
-        """Those of the best trial that was completed.
-
-        Raises:
-            ValueError: if none was.
-        """
-        if not any(trial.status == "completed" for trial in trials):
-            messages = [trial.message for trial in trials if trial.message]
-            raise ValueError(
-                f"None of {len(trials)} trials was completed; of the last one: "
-                f"{messages[-1] if messages else 'nothing is known'}"
-            )
-        return self.oracle.get_best_trials(1)[0].hyperparameters
-
-
-def make_oracle(tuner, max_trials, epochs, objective, seed):
-    """The oracle of a kind of search."""
-    common = {"objective": OBJECTIVES[objective], "seed": seed + 1}  # Keras Tuner draws for 0
-    if tuner == "hyperband":
-        oracle = HalvingOracle(max_epochs=epochs, **common)
-        oracle.max_trials = max_trials
-        return oracle
-    if tuner == "random":
-        return RandomOracle(max_trials=max_trials, **common)
-    first = max(3, max_trials // 3)
-    return BayesianOracle(max_trials=max_trials, num_initial_points=first, **common)
-
-
-def write_trials(out, trials):
-    """Writes `trials.json` and `trials.csv`."""
-    rows = [dataclasses.asdict(trial) for trial in trials]
-    with whole_file(out / "trials.json") as file:
-        file.write_text(json.dumps(rows, indent=2) + "\n")
-    names = list(dict.fromkeys(name for row in rows for name in row["hyperparameters"]))
-    with whole_file(out / "trials.csv") as path, open(path, "w", newline="") as file:
-        columns = ["number", *names, "status", "score", "epochs", "seconds", "message"]
-        writer = csv.DictWriter(file, fieldnames=columns)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({**row.pop("hyperparameters"), **row})
-
-
-def _outcome(folder, message):
-    """What a trial's folder says of how it went."""
-    try:
-        return json.loads((folder / "outcome.json").read_text())
-    except FileNotFoundError:
-        return {"message": message}
-
-
-def _visible(values):
-    """Hyperparameters without those that Keras Tuner has for itself."""
-    return {name: value for name, value in values.items() if not name.startswith("tuner/")}
-
-
-def _role():
-    """`"chief"`, `"worker"`, or `None` for a process that searches alone."""
-    if "KERASTUNER_ORACLE_IP" not in os.environ:
-        return None
-    for name in ("KERASTUNER_ORACLE_PORT", "KERASTUNER_TUNER_ID"):
-        if name not in os.environ:
-            raise ValueError(f"KERASTUNER_ORACLE_IP is set, but {name} is not. Set both.")
-    return "chief" if "chief" in os.environ["KERASTUNER_TUNER_ID"] else "worker"
+    return TuningResult(visible(best.values), trials, run_dir)
 
 
 def _config_for(config, data):
@@ -442,7 +198,7 @@ def _check_folder(out, recorded, resume, overwrite):
 
 def _begin(out, recorded, overwrite):
     if overwrite:
-        shutil.rmtree(out / SEARCH, ignore_errors=True)
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
         for name in ("search.json", "trials.json", "trials.csv"):
             (out / name).unlink(missing_ok=True)
     with whole_file(out / "search.json") as file:

@@ -19,11 +19,12 @@ from killed_runs import wait_for
 from ceneurovae import VAEHyperModel, cli, import_h5, tune
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.hypermodel import OBJECTIVES, as_range
+from ceneurovae.pipeline import PackedData
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.search_oracle import RandomOracle
+from ceneurovae.search import Trial
+from ceneurovae.search_oracle import RandomOracle, make_oracle
 from ceneurovae.search_table import trial_line, trials_table
 from ceneurovae.trial_process import TrialProcess, memory_in_use
-from ceneurovae.tuning import PackedData, Trial, make_oracle
 
 # Keras Tuner asks threads for their names in a way that Python has given up.
 pytestmark = pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\):DeprecationWarning")
@@ -219,7 +220,7 @@ def test_a_trial_whose_process_is_killed_has_failed(windows, tmp_path):
     task = {
         "hypermodel": VAEHyperModel(tiny_config(), SPACE),
         "data": (PackedData(windows), PackedData(windows[:20])),
-        "epochs": 1000,
+        "epochs": 100,
         "callbacks": [],
     }
     process = TrialProcess(task, tmp_path / "log")
@@ -251,8 +252,8 @@ SEARCH = """
 import sys
 sys.path.insert(0, {tests!r})
 from conftest import make_windows, tiny_config
-from ceneurovae import search_oracle, tuning
-search_oracle.LOST_AFTER_S, tuning.BEAT_EVERY_S = 10, 0.5
+from ceneurovae import search, search_oracle, tuning
+search_oracle.LOST_AFTER_S, search.BEAT_EVERY_S = 10, 0.5
 tuning.train = lambda *arguments, **settings: print("trained with the best")
 x = make_windows(60)
 space = {{"latent_dim": [1, 2, 3], "lr": (1e-3, 1e-2)}}
@@ -280,12 +281,12 @@ def statuses(out):
 
 
 def test_a_killed_search_goes_on(tmp_path):
-    process = start(tmp_path, trials=2, epochs=40)
+    process = start(tmp_path, trials=2, epochs=4)
     wait_for(process, lambda: statuses(tmp_path) == ["completed", "running"])
     before = json.loads((tmp_path / "trials.json").read_text())
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    process = start(tmp_path, trials=2, epochs=40)
+    process = start(tmp_path, trials=2, epochs=4)
     out, err = process.communicate()
     assert out == "trained with the best\n", err
     after = json.loads((tmp_path / "trials.json").read_text())
@@ -302,7 +303,7 @@ def test_a_worker_that_is_killed_leaves_its_trial_to_another(tmp_path):
         port = str(free.getsockname()[1])
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     names = ("chief", "worker0", "worker1")
-    processes = [start(tmp_path, 4, 60, **address, KERASTUNER_TUNER_ID=name) for name in names]
+    processes = [start(tmp_path, 4, 20, **address, KERASTUNER_TUNER_ID=name) for name in names]
     try:
         wait_for(processes[0], lambda: "completed" in statuses(tmp_path))
         processes[1].kill()
