@@ -19,12 +19,14 @@ from killed_runs import wait_for
 from ceneurovae import VAEHyperModel, cli, import_h5, tune
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.hypermodel import OBJECTIVES, as_range
+from ceneurovae.hypermodel import SPACE as DEFAULT_SPACE
 from ceneurovae.pipeline import PackedData
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.search import Trial
 from ceneurovae.search_oracle import RandomOracle, make_oracle
 from ceneurovae.search_table import trial_line, trials_table
 from ceneurovae.trial_process import TrialProcess, memory_in_use
+from ceneurovae.tuning import TuningResult
 
 # Keras Tuner asks threads for their names in a way that Python has given up.
 pytestmark = pytest.mark.filterwarnings(r"ignore:(currentThread|getName)\(\):DeprecationWarning")
@@ -140,13 +142,13 @@ def test_a_search_ends_in_a_run_folder(simulated_worms, tmp_path):
     arguments = {
         "config": tiny_config(),
         "space": SPACE,
-        "max_trials": 3,
+        "max_trials": 2,
         "epochs": 2,
         "objective": "r2",
         "report": seen.append,
     }
     result = tune(*data[:2], tmp_path, **arguments)
-    assert [trial.status for trial in result.trials] == ["completed"] * 3
+    assert [trial.status for trial in result.trials] == ["completed"] * 2
     best = max(result.trials, key=lambda trial: trial.score)
     assert result.best == best.hyperparameters and set(result.best) == set(SPACE)
     assert all(trial.epochs == 2 and trial.seconds > 0 for trial in result.trials)
@@ -257,7 +259,9 @@ search_oracle.LOST_AFTER_S, search.BEAT_EVERY_S = 10, 0.5
 tuning.train = lambda *arguments, **settings: print("trained with the best")
 x = make_windows(60)
 space = {{"latent_dim": [1, 2, 3], "lr": (1e-3, 1e-2)}}
-tuning.tune(x, x[:20], {out!r}, tiny_config(), space, "random", {trials}, {epochs}, patience=999)
+tuning.tune(
+    x, x[:20], {out!r}, tiny_config(), space, "random", {trials}, {epochs}, isolate=False
+)
 """
 
 
@@ -354,21 +358,43 @@ def test_trials_are_shown():
 
 
 def test_the_command_line_searches(simulated_worms, tmp_path, capsys, monkeypatch):
-    (tmp_path / "space.json").write_text('{"latent_dim": [2, 3], "lr": [1e-3, 1e-2, "log"]}')
-    command = ["ceneurovae", "tune", simulated_worms, "--out", tmp_path / "out", "--stride", 2]
-    command += ["--space", tmp_path / "space.json", "--max-trials", 2, "--epochs", 2]
-    command += ["--channels", "behavior", "--seq-len", 12, "--hidden-dim", 8, "--no-augment"]
-    command += ["--encoder-steps", 0, "--no-refit"]
-    monkeypatch.setattr(sys, "argv", [*map(str, command)])
+    given, evaluated = {}, []
+
+    def search(train_ds, valid_ds, out, config, space, *arguments, report, **settings):
+        trials = [Trial(1, {"latent_dim": 5}, "completed", 2.5, 9, 3.0)]
+        report(trials)
+        given.update(data=train_ds, config=config, space=space, rest=arguments, **settings)
+        return TuningResult({"latent_dim": 5}, tuple(trials), out / "best")
+
+    def evaluate(run_dir, splits, imputation):
+        evaluated.append((run_dir, splits is given["data"].splits))
+        raise ValueError("enough")
+
+    monkeypatch.setattr("ceneurovae.tuning.tune", search)
+    monkeypatch.setattr("ceneurovae.evaluation.evaluate_run", evaluate)
     monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    out, err = capsys.readouterr()
-    assert not caught.value.code, err
-    assert "R2 of the reconstruction" in out
-    assert "Trial 2: latent_dim" in err and "Best of 2 trials: latent_dim" in err
-    config = RunFolder(tmp_path / "out" / "best").config
-    assert (config.hidden_dim, config.seq_len, config.channels) == (8, 12, 3)
+
+    def run(*options):
+        out = tmp_path / "out"
+        command = ["ceneurovae", "tune", simulated_worms, "--out", out, "--seq-len", 12, *options]
+        monkeypatch.setattr(sys, "argv", [*map(str, command)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capsys.readouterr().err
+
+    err = run("--hidden-dim", 8, "--lr", 1e-4, "--max-trials", 7, "--objective", "r2")
+    assert "Trial 1: latent_dim 5: 9 epochs, score 2.5, best 2.5" in err and "enough" in err
+    assert evaluated == [(tmp_path / "out" / "best", True)]
+    assert (given["config"].hidden_dim, given["lr"]) == (8, 1e-4)
+    assert set(given["space"]) == set(DEFAULT_SPACE) - {"hidden_dim", "lr"}
+    assert given["rest"] == ("bayesian", 7, None, "r2", 10, 0)
+    assert "kl_schedule" not in given and given["refit"]
+    (tmp_path / "space.json").write_text('{"latent_dim": [2, 30, "log"]}')
+    run("--space", tmp_path / "space.json")
+    assert given["space"] == {"latent_dim": [2, 30, "log"]} and given["kl_schedule"] == "linear"
+    (tmp_path / "space.json").write_text("[3]")
+    assert "holds a list, expected names and" in run("--space", tmp_path / "space.json")
+    assert "give a --valid-fraction above 0" in run("--valid-fraction", 0)
 
 
 def test_objectives_are_of_weight_1():
