@@ -25,6 +25,8 @@ _HOMES = {
         "kl_divergence",
     ),
     "training": ("train",),
+    "hypermodel": ("VAEHyperModel",),
+    "tuning": ("tune",),
     "import_data": ("import_h5",),
     "splits": ("split_datasets",),
     "annealing": (

@@ -1,6 +1,5 @@
 """The command line: parses, calls the library, prints. Heavy imports are inside the commands."""
 
-import dataclasses
 import json
 import sys
 import tomllib
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ceneurovae.cli_data import probed, read_data
+from ceneurovae.cli_tune import add_tune
 
 app = typer.Typer(
     help="Variational autoencoders of neural activity and behaviour, from HDF5 to latents.",
@@ -155,19 +157,9 @@ def _inspected(paths, options):
     from ceneurovae.inspection import inspect_file
     from ceneurovae.suggestion import suggest_command
 
-    files = [inspect_file(path, options) for path in _probed(paths, options)]
+    files = [inspect_file(path, options) for path in probed(paths, options)]
     together = files[0]["suggestion"] if len(files) == 1 else suggest_command(paths, files)
     return {"files": files, "suggestion": together}
-
-
-def _probed(paths, options):
-    """The files that paths stand for, after a look at each that may crash without harm."""
-    from ceneurovae.readers import expand_paths
-    from ceneurovae.readers.probe import probe
-
-    files = expand_paths(paths)
-    probe(files, options)
-    return files
 
 
 def _refuse_leaks(report):
@@ -319,34 +311,10 @@ def train(
     for name, value in (("FILES", files), ("--out", out)):
         if not value:
             raise ValueError(f"{name} is missing: ceneurovae train FILES --out FOLDER")
-    from ceneurovae.config import VAEConfig, groups_of
-    from ceneurovae.import_data import load_splits
-    from ceneurovae.readers.options import ReadOptions
     from ceneurovae.run_folder import check_free
 
     check_free(out, overwrite)
-    options = ReadOptions(layout, transpose, min_likelihood, allow_external)
-    own = {"channels", "seq_len", "channel_groups", "hide"}  # those of the data, and lists
-    fields = {name: given[name] for name in VAEConfig.names() if name not in own}
-    fields["hide"] = () if hide is None else hide.split(",")
-    VAEConfig(**fields, channel_groups=("any", "other"))  # says what is wrong before files are read
-    splits = load_splits(
-        _probed(files, options),
-        None if channels is None else channels.split(","),
-        seq_len,
-        stride=stride,
-        valid_fraction=valid_fraction,
-        test_fraction=test_fraction,
-        gap=gap,
-        by=by,
-        short=short,
-        seed=seed,
-        align=align,
-        resample_hz=resample_hz,
-        memory_gb=memory_gb,
-        **dataclasses.asdict(options),
-    )
-    model_config = VAEConfig(**fields, channel_groups=groups_of(splits.train.channels))
+    splits, model_config = read_data(given)
     with _training(out, backend, quiet, batch_size, tensorboard) as callbacks:
         from ceneurovae.training import train_run
 
@@ -372,6 +340,9 @@ def train(
         )
     _print(console.results_table(metrics))
     console.say(f"Run folder: {out}")
+
+
+add_tune(app, train)
 
 
 def _refuse_beside_resume(context):
@@ -473,7 +444,7 @@ def encode(
     from ceneurovae.encoding import encode_windows, read_windows
     from ceneurovae.readers.options import ReadOptions
 
-    files = _probed(files, ReadOptions())
+    files = probed(files, ReadOptions())
     windows = read_windows(run, files, out, stride, overwrite, memory_gb, refine)
     with _keras_at_work(backend):
         encode_windows(run, windows, out, batch_size, refine)
@@ -501,7 +472,7 @@ def impute(
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.traces import impute_traces, read_traces
 
-    files = _probed(files, ReadOptions())
+    files = probed(files, ReadOptions())
     recordings, windows = read_traces(
         run, files, out, stride, overwrite, memory_gb, refine, num_samples
     )
@@ -526,7 +497,7 @@ def reconstruct(
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.traces import read_traces, reconstruct_traces
 
-    files = _probed(files, ReadOptions())
+    files = probed(files, ReadOptions())
     recordings, windows = read_traces(run, files, out, stride, overwrite, memory_gb, refine)
     with _keras_at_work(backend):
         reconstruct_traces(run, recordings, windows, out, batch_size, refine)

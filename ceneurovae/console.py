@@ -27,8 +27,12 @@ def say(text):
     messages.print(text, markup=False, soft_wrap=True)
 
 
-def choose_backend(requested=None):
+def choose_backend(requested=None, environment=None):
     """Sets `KERAS_BACKEND` to what was requested, else leaves it, else picks the fastest.
+
+    Args:
+        requested: Its name.
+        environment: Further environment variables, for those that are not set.
 
     Raises:
         ValueError: if the backend is unknown or not installed.
@@ -44,6 +48,8 @@ def choose_backend(requested=None):
             f"The backend {backend} is not installed: pip install 'ceneurovae[{backend}]'."
         )
     os.environ["KERAS_BACKEND"] = backend
+    for name, value in (environment or {}).items():
+        os.environ.setdefault(name, value)
     # What JAX has compiled once it need not compile again: half of the time of a short training.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ceneurovae" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))

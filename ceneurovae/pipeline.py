@@ -57,7 +57,8 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
             where a value was observed, instead of `x` with NaN for missing.
 
     Returns:
-        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`;
+        Dataset of `x` or `(x, mask)`, float32 `(B, T, C)`. Its attribute `source` is `windows`,
+        `shuffle_seed` the seed if it is shuffled;
         setting `epoch.number` decides which epoch the next pass is.
     """
     for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
@@ -87,7 +88,36 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     dataset = dataset.prefetch(min(PREFETCHED_BATCHES, PREFETCHED_BYTES // batch_bytes + 1))
     dataset = dataset.with_options(_one_thread())
     dataset.source, dataset.epoch, dataset.batch_size = windows, epoch, batch_size
+    dataset.shuffle_seed = seed if shuffle else None
     return dataset
+
+
+class PackedData:
+    """Data on its way to another process: windows, or an array with NaN for missing.
+
+    Args:
+        content: `Windows` or `(N, T, C)`.
+        batch_size: Windows in a batch of the dataset that it was; `None` for an array.
+        shuffle: Whether each epoch has its own order.
+    """
+
+    def __init__(self, content, batch_size=None, shuffle=False):
+        self.content, self.batch_size, self.shuffle = content, batch_size, shuffle
+
+    @classmethod
+    def of(cls, data):
+        """Packs a dataset, an array `(N, T, C)`, or `(x, mask)`."""
+        source = getattr(data, "source", None)
+        if source is not None:
+            return cls(source, data.batch_size, getattr(data, "shuffle_seed", None))
+        return cls(np.concatenate(list(iterate_batches(data))))
+
+    def unpacked(self):
+        """The data as it was."""
+        if self.batch_size is None:
+            return self.content
+        shuffle = self.shuffle is not None
+        return make_dataset(self.content, self.batch_size, shuffle, self.shuffle or 0)
 
 
 def is_dataset(data):
@@ -161,7 +191,8 @@ def rebatched(dataset, batch_size):
     batches = -(-sum(map(size, dataset)) // batch_size)
     anew = dataset.rebatch(batch_size)
     anew = anew.apply(tf.data.experimental.assert_cardinality(batches))
-    for name in ("source", "splits", "epoch"):
+    anew.batch_size = batch_size
+    for name in ("source", "splits", "epoch", "shuffle_seed"):
         if hasattr(dataset, name):
             setattr(anew, name, getattr(dataset, name))
     return anew

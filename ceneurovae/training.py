@@ -130,7 +130,7 @@ def train(
         rebatched(data, batch_size) if is_dataset(data) else data for data in (train_ds, valid_ds)
     )
     steps = steps_per_epoch(train_ds, batch_size)
-    epochs = epochs or max(LEAST_EPOCHS, math.ceil(STEPS / steps))
+    epochs = epochs or default_epochs(steps)
     if warmup_epochs is None:
         warmup_epochs = epochs // 10
     settings = {
@@ -145,7 +145,7 @@ def train(
         "mixed_precision": mixed_precision,
         "seed": seed,
     }
-    annealing = _annealing(kl_schedule, warmup_epochs, kl_weight)
+    annealing = make_annealing(kl_schedule, warmup_epochs, kl_weight)
     manifest = getattr(train_ds, "splits", None) and train_ds.splits.manifest()
     with ExitStack() as stack:
         run, state = None, FitState()
@@ -253,7 +253,7 @@ class _Training:
         watching = [WatchLoss(state, values), self.interruption, follow]
         total = self.settings["epochs"] * self.steps
         while True:
-            optimizer = _optimizer(self.settings["lr"] * state.rate, total)
+            optimizer = make_optimizer(self.settings["lr"] * state.rate, total)
             jit = jit_choice(model.config) if self.jit_compile is None else self.jit_compile
             model.mixed_precision = self.settings["mixed_precision"]
             model.compile(optimizer=optimizer, jit_compile=jit)
@@ -427,13 +427,7 @@ def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
         As `evaluate_run`, without the scores of imputation, which take longer.
     """
     batch_size = BATCH_SIZE if batch_size is None else batch_size
-    windows = splits.train
-    config = dataclasses.replace(
-        config,
-        seq_len=windows.seq_len,
-        channels=len(windows.channels),
-        channel_groups=config.channel_groups or groups_of(windows.channels),
-    )
+    config = fitted_to(config, splits.train)
     keras.utils.set_random_seed(seed)
     model = NeuroBehaviorVAE(config)
     train_ds, valid_ds, _ = stream(splits, batch_size, seed=seed)
@@ -480,6 +474,21 @@ def resume_run(run_dir, retries=0, callbacks=(), verbose="auto"):
     )
 
 
+def default_epochs(steps):
+    """How often to go through data of so many steps where nothing is said."""
+    return max(LEAST_EPOCHS, math.ceil(STEPS / steps))
+
+
+def fitted_to(config, windows):
+    """A `VAEConfig` with the window length, the channels and the groups of `Windows`."""
+    return dataclasses.replace(
+        config,
+        seq_len=windows.seq_len,
+        channels=len(windows.channels),
+        channel_groups=config.channel_groups or groups_of(windows.channels),
+    )
+
+
 def jit_choice(config):
     """Whether to compile the training step: as Keras decides, but for one case.
 
@@ -491,13 +500,15 @@ def jit_choice(config):
     return "auto"
 
 
-def _annealing(kl_schedule, warmup_epochs, kl_weight):
+def make_annealing(kl_schedule, warmup_epochs, kl_weight):
+    """The `KLAnnealing` of a training."""
     if kl_schedule is None:
         return KLAnnealing(lambda epoch: kl_weight)
     return KLAnnealing(kl_schedule, warmup_epochs, stop=kl_weight)
 
 
-def _optimizer(lr, steps):
+def make_optimizer(lr, steps):
+    """The optimizer of a training of so many steps, with its schedule."""
     rising = min(RISING, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0 if rising else lr,

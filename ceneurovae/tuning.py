@@ -1,0 +1,213 @@
+"""`tune`: a search for hyperparameters, in a folder, and a run with the best of them."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import keras
+
+from ceneurovae.config import VAEConfig
+from ceneurovae.hypermodel import VAEHyperModel
+from ceneurovae.model import NeuroBehaviorVAE
+from ceneurovae.model.scaler import iterate_batches
+from ceneurovae.pipeline import PackedData, steps_per_epoch
+from ceneurovae.run_folder import RunFolder, check_free
+from ceneurovae.search import FOLDER, Search, role_of_process, visible
+from ceneurovae.search_oracle import ORACLES, make_oracle
+from ceneurovae.training import BATCH_SIZE, default_epochs, fitted_to, train
+from ceneurovae.whole_file import whole_file
+
+BEST = "best"
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningResult:
+    """What `tune` gives.
+
+    Args:
+        best: Hyperparameters of the best trial, values by name; `None` for a worker.
+        trials: Tuple of `Trial`.
+        run_dir: Run folder of the model that was trained with them; `None` without a refit.
+    """
+
+    best: dict | None
+    trials: tuple
+    run_dir: Path | None
+
+
+def tune(
+    train_ds,
+    valid_ds,
+    out,
+    config=None,
+    space=None,
+    tuner="bayesian",
+    max_trials=20,
+    epochs=None,
+    objective="elbo",
+    patience=10,
+    seed=0,
+    resume=True,
+    overwrite=False,
+    refit=True,
+    isolate=True,
+    callbacks=(),
+    report=None,
+    verbose=0,
+    **settings,
+):
+    """Searches for the hyperparameters with the best validation score, and trains with them.
+
+    A search that was interrupted goes on when it is called again with the same arguments; a trial
+    that was running then is run again. A trial that fails is noted with its message, and the search
+    goes on, unless 10 fail in a row. All trials run in a process of their own, whose memory does
+    not grow. `trials.csv` and `trials.json` in `out` list them.
+
+    Several processes share a search where the environment variables of Keras Tuner
+    `KERASTUNER_TUNER_ID`, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT` are set, and `out` is
+    one folder for all: the one with `chief` in its ID hands out trials, and trains with the best in
+    the end; the others run them. The trial of a worker that was not heard of for 2 minutes goes to
+    another.
+
+    Args:
+        train_ds, valid_ds: Training and validation data, as for `train`.
+        out: Folder of the search.
+        config: `VAEConfig` with what is not searched; length and channels are those of the data.
+        space: What is searched, as for `VAEHyperModel`, where it also says what can be compared.
+        tuner: `"random"`, `"bayesian"` (a third of the trials at random, then where a Gaussian
+            process hopes for most) or `"hyperband"` (many short trials, longer ones of the best).
+        max_trials: Trials at most. It may be raised to go on with a search that is over.
+        epochs: Of a trial, as for `train`; with `"hyperband"`, of the longest.
+        objective: `"elbo"`, with KL weight 1, or `"r2"`, both on validation data.
+        patience: Epochs without a better ELBO, after the ramp, before a trial ends.
+        seed: Decides the trials, their weights, and the order of the windows.
+        resume: Whether to go on with a search in `out`.
+        overwrite: Whether to replace a search in `out`.
+        refit: Whether to train on training and validation data together in the end.
+        isolate: Whether to run trials in a process of their own, as workers always do; `False` runs
+            them in this one, where memory may grow.
+        callbacks: Further Keras callbacks, copied for each trial.
+        report: Function of the list of `Trial`s, called whenever something has changed.
+        verbose: As for `train`, for the training in the end.
+        **settings: Settings of `train` that are not searched.
+
+    Returns:
+        `TuningResult`; its `run_dir` is `out/best`, an ordinary run folder.
+
+    Raises:
+        ValueError: if an argument cannot be used, the search in `out` is another, or no trial
+            was completed.
+        FileExistsError: if `out` holds a search, and `resume` and `overwrite` are false.
+        BlockingIOError: if another process searches in `out`.
+    """
+    if tuner not in ORACLES:
+        raise ValueError(f"tuner is {tuner!r}, expected one of {', '.join(ORACLES)}.")
+    for name, value in (("max_trials", max_trials), ("patience", patience)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1.")
+    out = Path(out)
+    config = _config_for(config or VAEConfig(), train_ds)
+    hypermodel = VAEHyperModel(config, space, objective, patience, seed, **settings)
+    size = hypermodel.settings["batch_size"] or getattr(train_ds, "batch_size", BATCH_SIZE)
+    epochs = epochs or default_epochs(steps_per_epoch(train_ds, size))
+    splits = getattr(train_ds, "splits", None)
+    recorded = {
+        "model": config.to_dict(),
+        "space": hypermodel.space,
+        "settings": {name: repr(value) for name, value in hypermodel.settings.items()},
+        "tuner": tuner,
+        "epochs": epochs,
+        "objective": objective,
+        "patience": patience,
+        "seed": seed,
+        "backend": keras.backend.backend(),
+        "data": splits and splits.manifest(),
+    }
+    role = role_of_process()
+    with contextlib.ExitStack() as stack:
+        if role != "worker":
+            _check_folder(out, recorded, resume, overwrite)
+            stack.enter_context(RunFolder.held(out))
+            _begin(out, recorded, overwrite)
+        stack.enter_context(warnings.catch_warnings())
+        # Keras Tuner's names of threads.
+        warnings.filterwarnings("ignore", r"(currentThread|getName)\(\)", DeprecationWarning)
+        task = {
+            "hypermodel": hypermodel,
+            "data": tuple(PackedData.of(data) for data in (train_ds, valid_ds)),
+            "epochs": epochs,
+            "callbacks": list(callbacks),
+        }
+        search = Search(task, out, make_oracle(tuner, max_trials, epochs, objective, seed))
+        search.listen(report, isolate)
+        search.search(verbose=0)
+        if role == "worker":
+            return TuningResult(None, (), None)
+        trials = search.results()
+    best = search.best_hyperparameters(trials)
+    run_dir = out / BEST
+    model_config, training = hypermodel.chosen(best)
+    keras.utils.set_random_seed(seed)
+    train(
+        NeuroBehaviorVAE(model_config),
+        train_ds,
+        valid_ds,
+        epochs=epochs,
+        patience=patience,
+        refit=refit,
+        seed=seed,
+        run_dir=run_dir,
+        overwrite=overwrite or not _is_same(run_dir, model_config),
+        resume=not overwrite and _is_same(run_dir, model_config),
+        verbose=verbose,
+        **training,
+    )
+    return TuningResult(visible(best.values), trials, run_dir)
+
+
+def _config_for(config, data):
+    if hasattr(data, "source"):
+        return fitted_to(config, data.source)
+    _, steps, channels = next(iterate_batches(data)).shape
+    return dataclasses.replace(config, seq_len=steps, channels=channels)
+
+
+def _check_folder(out, recorded, resume, overwrite):
+    """Raises an error unless a search can begin, or go on, in a folder."""
+    check_free(out)
+    file = out / "search.json"
+    if overwrite or not file.exists():
+        return
+    if not resume:
+        raise FileExistsError(
+            f"'{out}' holds a search already. Choose another folder, or pass resume=True or "
+            "overwrite=True (--overwrite)."
+        )
+    before = json.loads(file.read_text())
+    for name, value in json.loads(json.dumps(recorded)).items():
+        if before.get(name) != value:
+            told = "" if name == "data" else f": {before.get(name)!r}, received {value!r}"
+            raise ValueError(
+                f"The search in '{out}' has another {name}{told}. Go on with its own, or search in "
+                "another folder."
+            )
+
+
+def _begin(out, recorded, overwrite):
+    if overwrite:
+        shutil.rmtree(out / FOLDER, ignore_errors=True)
+        for name in ("search.json", "trials.json", "trials.csv"):
+            (out / name).unlink(missing_ok=True)
+    with whole_file(out / "search.json") as file:
+        file.write_text(json.dumps(recorded, indent=2) + "\n")
+
+
+def _is_same(run_dir, config):
+    """Whether a run folder has a run of a config, which was perhaps interrupted."""
+    try:
+        return RunFolder(run_dir).config == config
+    except (FileNotFoundError, ValueError):
+        return False
