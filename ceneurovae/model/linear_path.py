@@ -176,7 +176,7 @@ def fit_subspace(path, windows, latents, valid=None, shrinkage=None):
 
 
 def _filled(batches):
-    return (interpolated(ops.convert_to_numpy(x)) for x in batches)
+    return map(interpolated, batches)
 
 
 def _second_moment(rows):
@@ -186,9 +186,10 @@ def _second_moment(rows):
 
 def _coefficient_moment(path, windows):
     """Mean outer product of the coefficients, and mean squared length of the windows."""
+    channel_basis = ops.convert_to_numpy(path.channel_basis)
     moment, total, count = 0.0, 0.0, 0
     for x in _filled(windows()):
-        coefficients = ops.convert_to_numpy(path._coefficients(x))
+        coefficients = (path.time_basis @ (x @ channel_basis.T)).reshape(len(x), -1)
         moment = moment + _second_moment(coefficients)
         total += float(np.square(x, dtype="float64").sum())
         count += len(x)

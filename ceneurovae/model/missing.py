@@ -89,6 +89,14 @@ class MissingDataModel(keras.Model):
     the batch, on TensorFlow and PyTorch the batch alone.
     """
 
+    def __setattr__(self, name, value):
+        # Keras under JAX notes its state after every step, and would track each array of it: a tenth
+        # of the time of a small step.
+        if name == "_jax_state":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def train_step(self, *args):
         *state, batch = args
         return super().train_step(*state, self._input_and_target(batch, training=True))

@@ -17,7 +17,7 @@ MOST_ENTRIES = 2**22
 LEAST_NOISE = 1e-4
 FIT_WINDOWS = 2000
 # So many derivatives at a time.
-SLOPES = 2**23
+SLOPES = 2**21
 # Of validation windows so many that what they take to condition on stays within a second or so.
 MOST_VALID_WINDOWS, LEAST_VALID_WINDOWS, VALID_ENTRIES = 64, 8, 2**23
 # In the order in which they are chosen.

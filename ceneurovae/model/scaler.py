@@ -135,7 +135,8 @@ class ChannelScaler(keras.layers.Layer):
 
     def as_numpy(self, x):
         """Raw units `(..., C)` -> scaled values, as NumPy."""
-        return ops.convert_to_numpy(self(ops.convert_to_tensor(x, "float32")))
+        mean, std = ops.convert_to_numpy(self.mean), ops.convert_to_numpy(self.std)
+        return (ops.convert_to_numpy(x).astype("float32", copy=False) - mean) / std
 
     def compute_output_shape(self, input_shape):
         return input_shape

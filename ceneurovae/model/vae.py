@@ -248,7 +248,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         self.scaler.adapt(data)
 
         def scaled(data):
-            return lambda: (self.scaler(x) for x in some_windows(data))
+            return lambda: map(self.scaler.as_numpy, some_windows(data))
 
         fitted, self.shrinkage = fit_subspace(
             self.encoder.linear,
@@ -454,7 +454,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             return predict(x, batch_size=batch_size, verbose=0)
         return predict(x, verbose=0)
 
-    def _windows_at_once(self, entries=2**24, further=1):
+    def _windows_at_once(self, entries=2**22, further=1):
         """How many windows fit into so many entries, with their derivatives by all latents."""
         size = self.decoder.seq_len * self.decoder.channels
         return int(np.clip(entries // (size * (self.config.latent_dim + further)), 1, 1024))

@@ -55,7 +55,9 @@ def plain_curve(train_windows, valid, seed):
 
 
 class Curve(keras.callbacks.Callback):
-    """Validation R2 after every few epochs, and the seconds since `start`, evaluation apart.
+    """Validation R2 before the first epoch and after every few, and the seconds since `start`.
+
+    What the evaluation takes is taken out.
 
     Args:
         evaluate: Function without arguments that gives the R2.
@@ -71,11 +73,17 @@ class Curve(keras.callbacks.Callback):
     def seconds(self):
         return time.perf_counter() - self.start - self.evaluating
 
+    def look(self):
+        seconds, begun = self.seconds(), time.perf_counter()
+        self.points.append((seconds, self.evaluate()))
+        self.evaluating += time.perf_counter() - begun
+
+    def on_train_begin(self, logs=None):
+        self.look()  # the linear path is there before the first epoch
+
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
-            seconds, begun = self.seconds(), time.perf_counter()
-            self.points.append((seconds, self.evaluate()))
-            self.evaluating += time.perf_counter() - begun
+            self.look()
 
 
 def our_curve(splits, scale, seed, every):
