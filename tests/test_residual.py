@@ -119,7 +119,7 @@ def test_before_training_it_is_the_conditional_mean_of_ppca(windows):
 def test_what_was_observed_stays_and_the_rest_is_filled(windows):
     model = moved_model(windows)
     choices = model.adapt_residual(windows[:40], windows[40:])
-    assert set(choices) == {"network", "shared", "stationary", "drift", "level"}
+    assert set(choices) == {"network", "rank", "shared", "stationary", "drift", "level"}
     windows[0] = np.nan
     mask = ~np.isnan(windows)
     filled = model.impute(windows)
@@ -127,6 +127,16 @@ def test_what_was_observed_stays_and_the_rest_is_filled(windows):
     assert np.isfinite(filled).all()
     other = np.where(mask, windows, -999.0).astype("float32")
     np.testing.assert_array_equal(model.impute((other, mask)), filled)
+
+
+def test_the_rank_is_that_of_what_channels_share(windows):
+    model = moved_model(windows)
+    choices = {"network": 1, "shared": 1.0, "stationary": 0.0, "drift": 0.0, "level": 1.0}
+    for rank in (2, 64):
+        model.adapt_residual(windows, choices={**choices, "rank": rank})
+        loadings = ops.convert_to_numpy(model.residual.loadings())
+        found = np.linalg.matrix_rank(loadings.reshape(-1, loadings.shape[-1]))
+        assert found == min(rank, loadings.shape[-1])
 
 
 def test_it_is_saved_with_the_model(windows, tmp_path):

@@ -90,8 +90,8 @@ class MissingDataModel(keras.Model):
     """
 
     def __setattr__(self, name, value):
-        # Keras under JAX notes its state after every step, and would track each array of it: a tenth
-        # of the time of a small step.
+        # Keras under JAX notes its state after every step, and would track each array of it: a
+        # tenth of the time of a small step.
         if name == "_jax_state":
             object.__setattr__(self, name, value)
         else:
