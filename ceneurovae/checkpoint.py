@@ -104,9 +104,7 @@ def weights_of(model):
 
 
 def _copy(variable):
-    from keras import ops
-
-    return np.array(ops.convert_to_numpy(variable.value))
+    return np.array(variable.numpy())
 
 
 def _assign(variables, values):

@@ -278,6 +278,10 @@ def train(
         bool,
         typer.Option("--mixed-precision", help="Compute the networks in bfloat16 in training."),
     ] = False,
+    distribute: Annotated[
+        bool,
+        typer.Option("--distribute", help="Share the fit between all devices of the machine."),
+    ] = False,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     tensorboard: Annotated[
@@ -335,6 +339,7 @@ def train(
             retries=retries,
             jit_compile=jit_compile,
             mixed_precision=mixed_precision,
+            distribute="auto" if distribute else None,
             callbacks=callbacks,
             verbose=0,
         )

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 # Options of `train` that a search does otherwise, or has no use for.
-NOT_SHARED = ("context", "files", "out", "resume", "patience", "retries", "tensorboard")
+NOT_SHARED = (
+    *("context", "files", "out", "resume", "patience", "retries", "tensorboard", "distribute"),
+)
 
 
 def add_tune(app, train):

@@ -133,9 +133,14 @@ def shuffled(arrays, batch_size, seed=0):
         batch_size: Windows in a batch.
         seed: Whole number.
     """
+    return in_batches(arrays, batch_size, shuffle=True, seed=seed)
+
+
+def in_batches(arrays, batch_size, shuffle=False, seed=0):
+    """As `shuffled`, in the order in which the windows are unless they are to be shuffled."""
     values = np.concatenate(list(iterate_batches(arrays)))
     windows = all_windows(as_recordings(values), values.shape[1])
-    return make_dataset(windows, batch_size, shuffle=True, seed=seed)
+    return make_dataset(windows, batch_size, shuffle, seed)
 
 
 def steps_per_epoch(data, batch_size):
@@ -189,7 +194,33 @@ def rebatched(dataset, batch_size):
     if known == batch_size:
         return dataset
     batches = -(-sum(map(size, dataset)) // batch_size)
-    anew = dataset.rebatch(batch_size)
+    return _made_from(dataset, dataset.rebatch(batch_size), batches, batch_size)
+
+
+def divisible(dataset, count):
+    """A dataset without the last windows of a batch whose number is no multiple of `count`.
+
+    Raises:
+        ValueError: if its batches are too small for `count` devices.
+    """
+    steps = int(dataset.cardinality())
+    size = getattr(dataset, "batch_size", None) or next(len(x) for x in iterate_batches(dataset))
+    if size < count:
+        raise ValueError(f"A batch of {size} windows cannot be shared between {count} devices.")
+    source = getattr(dataset, "source", None)
+    left = size if source is None else len(source) - (steps - 1) * size
+
+    def cut(*parts):
+        kept = tf.shape(parts[0])[0] // count * count
+        kept_parts = tuple(part[:kept] for part in parts)
+        return kept_parts if len(kept_parts) > 1 else kept_parts[0]
+
+    whole = steps if left >= count else steps - 1
+    return _made_from(dataset, dataset.take(whole).map(cut), whole, size)
+
+
+def _made_from(dataset, anew, batches, batch_size):
+    """A dataset of so many batches with what is known of the one that it was made from."""
     anew = anew.apply(tf.data.experimental.assert_cardinality(batches))
     anew.batch_size = batch_size
     for name in ("source", "splits", "epoch", "shuffle_seed"):

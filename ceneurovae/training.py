@@ -22,6 +22,7 @@ from ceneurovae.callbacks import (
 )
 from ceneurovae.checkpoint import FitState, weights_of
 from ceneurovae.config import groups_of
+from ceneurovae.distribution import Devices, copy_variables
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.import_data import reload_splits
 from ceneurovae.model import NeuroBehaviorVAE
@@ -60,6 +61,7 @@ def train(
     retries=0,
     jit_compile=None,
     mixed_precision=False,
+    distribute=None,
     callbacks=(),
     verbose="auto",
 ):
@@ -105,6 +107,8 @@ def train(
         jit_compile: Whether to compile the training step with XLA; by default where that is faster.
         mixed_precision: Whether training steps compute the networks in bfloat16: faster on
             accelerators that have it. Weights, losses and all that follows stay in float32.
+        distribute: `"auto"` to share the fit between all devices of the machine, on JAX and
+            TensorFlow; `batch_size` is that of all together. What follows runs on one.
         callbacks: Further Keras callbacks. In the refit only those that a method `for_refit` of
             them gives are called.
         verbose: As for `keras.Model.fit`.
@@ -124,6 +128,7 @@ def train(
     if batch_size is None:
         batch_size = getattr(train_ds, "batch_size", BATCH_SIZE)
     _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience, retries)
+    devices = Devices(distribute)
     if refit and valid_ds is None:
         raise ValueError("refit=True needs valid_ds, on which every choice is made before.")
     train_ds, valid_ds = (
@@ -164,7 +169,15 @@ def train(
         if run_dir is not None and run is None:
             run = RunFolder.create(run_dir, model.config, settings, manifest, overwrite)
         training = _Training(
-            model, (train_ds, valid_ds), settings, annealing, run, state, retries, jit_compile
+            model,
+            (train_ds, valid_ds),
+            settings,
+            annealing,
+            run,
+            state,
+            retries,
+            jit_compile,
+            devices,
         )
         return training.run(callbacks, verbose)
 
@@ -172,7 +185,10 @@ def train(
 class _Training:
     """One call of `train`, from its arguments to a trained model; it goes on from a `FitState`."""
 
-    def __init__(self, model, given, settings, annealing, run, state, retries, jit_compile):
+    def __init__(
+        self, model, given, settings, annealing, run, state, retries, jit_compile, devices
+    ):
+        self.devices = devices
         self.model, self.given, self.settings = model, given, settings
         self.annealing, self.run_folder, self.state = annealing, run, state
         self.retries, self.jit_compile = retries, jit_compile
@@ -245,8 +261,20 @@ class _Training:
             validation_freq=1 if patience is not None else max(1, epochs // VALIDATIONS),
         )
 
-    def _keras_fit(self, model, data, epochs, callbacks, **arguments):
-        """`fit` from where the state is, with everything that every fit has."""
+    def _keras_fit(self, model, data, epochs, callbacks, validation_data=None, **arguments):
+        """`fit` from where the state is, with everything that every fit has, on all devices."""
+        size = self.settings["batch_size"]
+        parts = [self.devices.share(part, size) for part in (data, validation_data)]
+        try:
+            with self.devices.scope():
+                placed = self.devices.place(model)
+                self._fit_placed(placed, *parts, epochs, callbacks, **arguments)
+        except DivergenceError as error:
+            copy_variables(placed, model)
+            raise FloatingPointError(self._diverged(model, data, error)) from error
+        copy_variables(placed, model)
+
+    def _fit_placed(self, model, data, validation_data, epochs, callbacks, **arguments):
         state = self.state
         values = model.decoder.seq_len * model.decoder.channels
         follow = FollowEpoch(data, self.settings["seed"])
@@ -269,6 +297,7 @@ class _Training:
                     epochs=epochs,
                     initial_epoch=state.epoch,
                     shuffle=False,  # the data does it
+                    validation_data=validation_data,
                     callbacks=[self.annealing, *watching, *callbacks, checkpoints],
                     **arguments,
                 )
@@ -277,7 +306,7 @@ class _Training:
                 model.compile(optimizer=optimizer)
                 state.give(model)
                 if not self.retries:
-                    raise FloatingPointError(self._diverged(model, data, error)) from error
+                    raise
                 self.retries -= 1
                 state.rate *= 0.5
                 warnings.warn(
@@ -359,6 +388,8 @@ class _Training:
         if state.phase != "fit":
             return
         run.write_history(state.rows)
+        if self.devices.several:
+            state.give(self.model)  # what is fitted is a copy
         # Without validation data there is no best epoch, and the last one is kept.
         if state.best_epoch is None or state.best_epoch != self.saved_epoch:
             current = weights_of(self.model)

@@ -8,6 +8,7 @@ def fixed_weight(layer, name, shape, initializer):
         initializer=initializer,
         trainable=False,
         dtype="float32",
+        aggregation="mean",  # what devices that share a batch make of it
         autocast=False,
         name=name,
     )
