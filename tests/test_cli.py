@@ -65,7 +65,7 @@ def trained(simulated_worms, tmp_path_factory):
     out = tmp_path_factory.mktemp("cli") / "run"
     done = run(
         *("train", simulated_worms, "--out", out, "--channels", "behavior,neural/N01"),
-        *("--seq-len", 12, "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 2),
+        *("--seq-len", 12, "--latent-dim", 2, "--hidden-dim", 8, "--epochs", 2, *LEAN[1:]),
     )
     assert done.returncode == 0, done.stderr
     return out, done

@@ -25,6 +25,10 @@ BACKEND = keras.backend.backend()
 BLOCK = "import sys\nsys.modules.update(dict.fromkeys(('ceneurovae', 'keras', 'jax', 'torch')))\n"
 
 
+# On the other backends the model is loaded under TensorFlow too, and then this is the same.
+under_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="the same on any backend")
+
+
 def perturbed_model(x, **fields):
     """A model all of whose weights are different from where they start, biases too."""
     keras.utils.set_random_seed(0)
@@ -135,6 +139,7 @@ def save_another(model, path):
     model.decoder.gain.assign(gain)
 
 
+@under_tensorflow
 def test_an_export_that_differs_is_an_error_and_leaves_nothing(exported, tmp_path, monkeypatch):
     model, path = exported
     before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
@@ -167,10 +172,6 @@ def without_tf2onnx(monkeypatch):
 def test_a_missing_extra_is_named(exported, tmp_path, without_tf2onnx):
     with pytest.raises(ImportError, match=r"pip install 'ceneurovae\[onnx\]'"):
         export_onnx(exported[0], tmp_path / "onnx")
-
-
-# On the other backends the model is loaded under TensorFlow too, and then this is the same.
-under_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="the same on any backend")
 
 
 @pytest.fixture
