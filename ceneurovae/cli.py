@@ -279,9 +279,9 @@ def train(
         typer.Option("--mixed-precision", help="Compute the networks in bfloat16 in training."),
     ] = False,
     distribute: Annotated[
-        bool,
-        typer.Option("--distribute", help="Share the fit between all devices of the machine."),
-    ] = False,
+        str | None,
+        _option("auto: share the fit between all devices of the machine.", show_default="one"),
+    ] = None,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     tensorboard: Annotated[
@@ -339,7 +339,7 @@ def train(
             retries=retries,
             jit_compile=jit_compile,
             mixed_precision=mixed_precision,
-            distribute="auto" if distribute else None,
+            distribute=distribute,
             callbacks=callbacks,
             verbose=0,
         )
