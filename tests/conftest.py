@@ -1,5 +1,6 @@
 """Shared by all tests: small data, small models, and where real recordings may be found."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -19,6 +20,14 @@ from ceneurovae.config import VAEConfig
 
 ROOT = Path(__file__).parent.parent
 WORM_FILES = "worm_flavell/*-data.h5"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """What backends keep of the models of a module is not looked through again and again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
