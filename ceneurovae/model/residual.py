@@ -205,9 +205,8 @@ def fit_residual(model, data, valid=None, choices=None):
         The choices: `network`, whether imputation uses the decoder, or takes what the linear path
         has at `z = 0` for the mean, and all that windows do about it for residuals, so that
         `shared` shrinks all that channels have in common; `rank`, `shared`, `stationary` and
-        `drift`; and
-        `level`, how much larger squared residuals are in the validation data than in the training
-        data.
+        `drift`; and `level`, how much larger squared residuals are in the validation data than in
+        the training data.
     """
     if choices is None:
         choices = UNCHOSEN if valid is None else _choose(model, data, valid)
