@@ -520,12 +520,13 @@ def export(
     from ceneurovae.console import say
     from ceneurovae.export import check_free, export_run, require_format
     from ceneurovae.run_folder import RunFolder
+    from ceneurovae.tracking import working
 
     require_format(format)
     check_free(out, overwrite)
     RunFolder(run)
     # Under which the model is exported in any case.
-    with _keras_at_work("tensorflow"):
+    with _keras_at_work("tensorflow"), working("Exporting"):
         export_run(run, out, format, overwrite)
     say(f"Exported as {format} to {out}")
 

@@ -64,7 +64,6 @@ class Devices:
         copy = NeuroBehaviorVAE.from_config(model.get_config())
         if not copy.built:
             copy.build((None, model.decoder.seq_len, model.decoder.channels))
-        copy.mixed_precision = model.mixed_precision
         copy_variables(model, copy)
         return copy
 

@@ -19,6 +19,13 @@ def tracked(items, total, title):
 
 
 @contextmanager
+def working(title):
+    """A context of work of which nobody knows how long it takes."""
+    for _ in tracked([title], None, title):
+        yield
+
+
+@contextmanager
 def showing(track):
     """A context in which `track(items, total, title)` takes the place of `tracked`."""
     token = _track.set(track)

@@ -30,7 +30,7 @@ from ceneurovae.model.scaler import iterate_batches, some_windows
 from ceneurovae.pipeline import is_dataset, joined, rebatched, shuffled, steps_per_epoch, stream
 from ceneurovae.run_folder import RunFolder, check_free, is_run
 from ceneurovae.selection import MOST_WINDOWS, select
-from ceneurovae.tracking import tracked
+from ceneurovae.tracking import working
 
 BATCH_SIZE = 64
 # How much training is enough where nothing is said: in steps, but some epochs at least.
@@ -210,8 +210,8 @@ class _Training:
             self._build()
         else:
             if not self.model.adapted:
-                for data in tracked([self.given], 1, "Fitting scaler and linear path"):
-                    self.model.adapt(*data)
+                with working("Fitting scaler and linear path"):
+                    self.model.adapt(*self.given)
             self.state.shrinkage = self.model.shrinkage
             self.state.take(self.model)
             self._write()
@@ -234,8 +234,8 @@ class _Training:
         if self.state.phase == "fit":
             self._fit(callbacks, verbose)
             self.interruption.check()
-            for choose in tracked([self._choose], 1, "Choosing on validation data"):
-                choose()
+            with working("Choosing on validation data"):
+                self._choose()
         if self.state.phase == "refit":
             self._refit(callbacks, verbose)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ceneurovae.recording import Recording
 from ceneurovae.traces import stitched
-from ceneurovae.tracking import showing, tracked
+from ceneurovae.tracking import showing, tracked, working
 from ceneurovae.windows import all_windows
 
 
@@ -25,3 +25,20 @@ def test_who_is_showing_is_told_of_each_item_and_nobody_after():
     assert told == [(first, 4, "Predicting windows") for first in (0, 8, 16, 24)]
     assert list(tracked("ab", 2, "Reading")) == ["a", "b"]
     assert len(told) == 4
+
+
+def test_work_of_unknown_length_is_one_item():
+    told = []
+
+    def track(items, total, title):
+        for _ in items:
+            told.append(f"{title} begins, of {total}")
+            yield
+            told.append(f"{title} ends")
+
+    with showing(track), working("Choosing"):
+        told.append("inside")
+    assert told == ["Choosing begins, of None", "inside", "Choosing ends"]
+    with working("Choosing"):
+        pass
+    assert len(told) == 3

@@ -41,14 +41,14 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 import keras
 import numpy as np
-from hand_written import make_loops
+from hand_written import LEARNING_RATE, make_loops
 from rich.console import Console
 
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, console, split_datasets, train
 from ceneurovae.callbacks import SAVE_EVERY_S, Checkpoints
 from ceneurovae.pipeline import make_dataset
 from ceneurovae.progress import FitProgress
-from ceneurovae.training import jit_choice
+from ceneurovae.training import jit_choice, make_optimizer
 
 BACKBONES = ("mlp", "conv", "gru", "transformer")
 SEQ_LEN, CHANNELS, LATENTS = 100, 3, 32
@@ -193,11 +193,9 @@ class DeviceBatches(keras.utils.PyDataset):
 
 def compiled(config, data, steps):
     """A model as `train` has it when it calls `fit`."""
-    from hand_written.tensorflow_loop import keras_optimizer
-
     model = NeuroBehaviorVAE(config)
     model.adapt(data)
-    model.compile(optimizer=keras_optimizer(steps), jit_compile=jit_choice(config))
+    model.compile(optimizer=make_optimizer(LEARNING_RATE, steps), jit_compile=jit_choice(config))
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -1,11 +1,10 @@
 """Keras layers in a `tf.function`, without and with XLA."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from ceneurovae import NeuroBehaviorVAE
-from ceneurovae.training import LARGEST_GRADIENT, LEFT, RISING, WEIGHT_DECAY
+from ceneurovae.training import make_optimizer
 from hand_written import LEARNING_RATE, projection
 
 
@@ -18,24 +17,11 @@ def make_loops(config, batches, steps):
     return loops, count
 
 
-def keras_optimizer(steps):
-    """AdamW as `train` has it."""
-    rising = min(RISING, steps // 10)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0 if rising else LEARNING_RATE,
-        max(1, steps - rising),
-        alpha=LEFT,
-        warmup_target=LEARNING_RATE if rising else None,
-        warmup_steps=rising,
-    )
-    return keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, global_clipnorm=LARGEST_GRADIENT)
-
-
 def _make_loop(config, tensors, steps, jit_compile):
     model = NeuroBehaviorVAE(config)
     encoder, decoder = model.encoder.network, model.decoder.network
     variables = encoder.trainable_variables + decoder.trainable_variables
-    optimizer = keras_optimizer(steps)
+    optimizer = make_optimizer(LEARNING_RATE, steps)
     optimizer.build(variables)
     components = tf.constant(projection(config))
     on_scores = config.backbone == "mlp"
