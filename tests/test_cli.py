@@ -18,6 +18,7 @@ from killed_runs import wait_for
 from ceneurovae import VAEConfig, cli, import_h5, train
 from ceneurovae.readers import ReadOptions, read_recordings
 
+pytestmark = pytest.mark.once
 # What the command does besides, which takes long to compile.
 LEAN = ("--no-refit", "--no-augment", "--encoder-steps", "0")
 RUN = [sys.executable, "-m", "ceneurovae"]

@@ -14,6 +14,7 @@ import pytest
 from ceneurovae.inspection import inspect_file
 from ceneurovae.readers import ReadOptions, probe, read_recordings
 
+pytestmark = pytest.mark.once
 INSPECT = (sys.executable, "-m", "ceneurovae", "inspect")
 # Opens a file, says so, and keeps it open until its input ends.
 WRITER = """

@@ -17,6 +17,7 @@ from ceneurovae.readers import ReadOptions
 from ceneurovae.simulation import simulate_worms
 from ceneurovae.suggestion import suggest_command
 
+pytestmark = pytest.mark.once
 RNG = np.random.default_rng(0)
 OPTIONS = (
     *("seq_len", "stride", "valid_fraction", "test_fraction", "gap", "by", "short", "seed"),

@@ -99,6 +99,7 @@ def test_training_in_a_thread_can_be_told_nothing_by_signals(windows):
     assert len(done) == 1
 
 
+@pytest.mark.once
 def test_a_finished_run_is_loaded(windows, tmp_path):
     first = new_model()
     history = train(first, windows, windows, **settings_for(tmp_path, epochs=2))
@@ -108,6 +109,7 @@ def test_a_finished_run_is_loaded(windows, tmp_path):
     np.testing.assert_array_equal(again.encode(windows).mu, first.encode(windows).mu)
 
 
+@pytest.mark.once
 def test_only_the_same_training_is_resumed(simulated_worms, windows, tmp_path):
     def go(data, **settings):
         train(new_model(), *data, **settings_for(tmp_path, epochs=1, **settings))
@@ -131,6 +133,7 @@ def test_only_the_same_training_is_resumed(simulated_worms, windows, tmp_path):
         RunFolder(tmp_path).read_checkpoint()
 
 
+@pytest.mark.once
 def test_a_run_has_one_trainer(windows, tmp_path):
     def second():
         with pytest.raises(BlockingIOError, match=f"is being trained by process {os.getpid()} on"):
@@ -167,6 +170,7 @@ def test_a_loss_that_explodes_names_the_channel(windows):
         train(model, x, epochs=2, batch_size=5, verbose=0)
 
 
+@pytest.mark.once
 def test_an_epoch_of_the_ramp_cannot_be_the_best(windows):
     """At a weight near 0 reconstructions are best: what is watched must not be fooled."""
     history = train(
@@ -224,6 +228,7 @@ def test_other_errors_are_what_they_are(tmp_path):
         raise PermissionError(errno.EACCES, "mine")
 
 
+@pytest.mark.once
 def test_the_command_line_ends_with_130_and_resumes(simulated_worms, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "ceneurovae", "train"]

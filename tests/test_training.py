@@ -179,6 +179,7 @@ def test_the_best_weights_are_kept(windows, tmp_path):
         assert score == pytest.approx(history.choices["deviance"], rel=0.05)
 
 
+@pytest.mark.once
 def test_patience_stops_training_but_not_before_the_ramp_is_over(windows):
     def epochs_run(warmup_epochs):
         history = train(
@@ -196,6 +197,7 @@ def test_patience_stops_training_but_not_before_the_ramp_is_over(windows):
     assert epochs_run(0) < 6 < epochs_run(6) < 12
 
 
+@pytest.mark.once
 def test_a_run_folder_tells_everything(simulated_worms, tmp_path):
     out = tmp_path / "runs" / "first"
     model, history = worm_run(simulated_worms, out)
@@ -228,6 +230,7 @@ def test_a_run_folder_tells_everything(simulated_worms, tmp_path):
     np.testing.assert_array_equal(run.load_model().encode(x).mu, model.encode(x).mu)
 
 
+@pytest.mark.once
 def test_a_run_is_evaluated_on_the_test_data_of_its_files(simulated_worms, tmp_path):
     model, _ = worm_run(simulated_worms, tmp_path)
     metrics = evaluate_run(tmp_path, imputation=False)
@@ -239,6 +242,7 @@ def test_a_run_is_evaluated_on_the_test_data_of_its_files(simulated_worms, tmp_p
     assert RunFolder(tmp_path).read_metrics() == metrics
 
 
+@pytest.mark.once
 def test_an_existing_run_is_not_overwritten(simulated_worms, tmp_path):
     RunFolder.create(tmp_path, VAEConfig(), {}, None)
     (tmp_path / "notes.txt").write_text("mine")
@@ -248,6 +252,7 @@ def test_an_existing_run_is_not_overwritten(simulated_worms, tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.once
 def test_a_run_on_arrays_says_so_when_its_files_are_asked_for(windows, tmp_path):
     train(new_model(), windows, windows, epochs=1, run_dir=tmp_path, verbose=0)
     assert RunFolder(tmp_path).load_model().adapted
@@ -380,6 +385,7 @@ def test_streaming_and_memory_train_alike(simulated_worms):
         np.testing.assert_allclose(history[0][name], values, rtol=1e-5)
 
 
+@pytest.mark.once
 def test_trouble_with_a_streamed_file_is_said_as_it_is(tmp_path):
     values = np.random.default_rng(0).normal(size=(400, 2)).astype("float32")
     path = tmp_path / "data.h5"

@@ -284,13 +284,7 @@ def statuses(out):
     return [row["status"] for row in json.loads(file.read_text())] if file.exists() else []
 
 
-# Who does which trial, and when, has nothing to do with the backend; PyTorch compiles nothing.
-on_one_backend = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="the same on any backend, fastest on PyTorch"
-)
-
-
-@on_one_backend
+@pytest.mark.once
 def test_a_killed_search_goes_on(tmp_path):
     process = start(tmp_path, trials=2, epochs=4)
     wait_for(process, lambda: statuses(tmp_path) == ["completed", "running"])
@@ -306,7 +300,7 @@ def test_a_killed_search_goes_on(tmp_path):
     assert after[1]["hyperparameters"] == before[1]["hyperparameters"]
 
 
-@on_one_backend
+@pytest.mark.once
 def test_a_worker_that_is_killed_leaves_its_trial_to_another(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
