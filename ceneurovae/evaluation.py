@@ -66,14 +66,18 @@ def evaluate(
     Raises:
         ValueError: if there is no test window.
     """
+    splits = {"test": test, "validation": validation, "train": train}
+    splits = {name: _windows_of(data) for name, data in splits.items() if data is not None}
+    # All batches of one size: each other one would be compiled for.
+    counts = [_count(data) or batch_size for data in splits.values()]
+    batch_size = min(batch_size, max(counts))
     scored = {}
-    for name, data in (("test", test), ("validation", validation), ("train", train)):
-        if data is not None:
-            most = None if name == "test" else COMPARED_WINDOWS
-            scored[name] = _score(model, data, most, batch_size, refine, iwae_samples, seed)
+    for name, data in splits.items():
+        most = None if name == "test" else COMPARED_WINDOWS
+        scored[name] = _score(model, data, most, batch_size, refine, iwae_samples, seed)
     pca = None if train is None else fit_pca(model, train)
     if pca is not None:
-        scored["baselines"] = _score_baselines(model, pca, test, batch_size)
+        scored["baselines"] = _score_baselines(model, pca, splits["test"], batch_size)
     if imputation:
         found = score_imputation(model, test, train, pca, seed)
         scored["test"] = dataclasses.replace(scored["test"], imputation=found)
@@ -88,16 +92,21 @@ def _score(model, data, most, batch_size, refine, iwae_samples, seed):
     rng = np.random.default_rng(seed)
     log_weights, kls, mus, variances, observed = [], [], [], [], 0
     for x in _batches(data, batch_size, most):
-        posterior = model.encode(x)
-        log_weights.append(log_importance_weights(model, x, posterior, iwae_samples, rng))
-        kls.append(keras.ops.convert_to_numpy(kl_divergence(*posterior)))
-        mus.append(posterior.mu)
-        variances.append(np.exp(posterior.logvar))
+        filled_up = np.concatenate([x, np.repeat(x[:1], max(0, batch_size - len(x)), axis=0)])
+        posterior = model.encode(filled_up)
+        weights = log_importance_weights(model, filled_up, posterior, iwae_samples, rng)
+        log_weights.append(weights[: len(x)])
+        mu, logvar = (part[: len(x)] for part in posterior)
+        kls.append(keras.ops.convert_to_numpy(kl_divergence(mu, logvar)))
+        mus.append(mu)
+        variances.append(np.exp(logvar))
         observed += np.count_nonzero(~np.isnan(x))
         target = model.scaler.as_numpy(x)
-        encoded.add(target, model.scaler.as_numpy(model.decode(posterior.mu, batch_size)))
+        decoded = model.decode(posterior.mu, batch_size)[: len(x)]
+        encoded.add(target, model.scaler.as_numpy(decoded))
         if refine:
-            refined.add(target, model.scaler.as_numpy(model.reconstruct(x, refine=refine)))
+            improved = model.reconstruct(filled_up, refine=refine)[: len(x)]
+            refined.add(target, model.scaler.as_numpy(improved))
     if not mus:
         raise ValueError("There is no window to evaluate.")
     log_weights, mu, variance = (np.concatenate(p) for p in (log_weights, mus, variances))
@@ -230,41 +239,45 @@ def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True
     return result
 
 
+def _windows_of(data):
+    """The `Windows` that a dataset consists of; data that does not say stays as it is."""
+    return getattr(data, "source", data)
+
+
+def _count(data):
+    """How many windows there are, `None` where that is not known."""
+    if isinstance(data, tuple):
+        data = data[0]
+    return len(data) if hasattr(data, "gather") or hasattr(data, "shape") else None
+
+
 def _batches(data, batch_size, most=None):
     """NumPy batches of windows from `Windows`, an array or a dataset, at most so many in all."""
-    count = len(data) if hasattr(data, "gather") else None
+    count = _count(data)
     if most is not None and count != 0:
         batches = some_windows(data, most, batch_size)
         count = None if count is None else min(count, most)
-    elif count is not None:
+    elif isinstance(data, Windows):
         batches = (
             data.gather(range(start, min(start + batch_size, count)))
             for start in range(0, count, batch_size)
         )
     else:
         batches = iterate_batches(data, batch_size)
-    total = None if count is None else -(-count // batch_size)
-    return tracked(batches, total, "Evaluating")
-
-
-def _windows(data):
-    """The `Windows` that data consists of, `None` where it does not say."""
-    return data if isinstance(data, Windows) else getattr(data, "source", None)
+    return tracked(batches, None if count is None else -(-count // batch_size), "Evaluating")
 
 
 def _channels(data):
     """Names of the channels, `None` where the data does not say."""
-    windows = _windows(data)
-    return None if windows is None else windows.channels
+    return data.channels if isinstance(data, Windows) else None
 
 
 def _disjoint(data):
     """How many windows that share no sample fit into the samples, `None` if these are not known."""
-    windows = _windows(data)
-    if windows is None:
+    if not isinstance(data, Windows):
         return None
-    spans = [windows.covered(index) for index in range(len(windows.recordings))]
-    return int(sum(((stop - start) // windows.seq_len).sum() for start, stop in (s.T for s in spans)))
+    spans = np.concatenate([data.covered(index) for index in range(len(data.recordings))])
+    return int(((spans[:, 1] - spans[:, 0]) // data.seq_len).sum())
 
 
 def _in_nats(model):

@@ -76,8 +76,8 @@ class SplitScores(Reconstruction):
 
     Args:
         num_windows: How many were scored.
-        num_disjoint: How many windows that share no sample fit into the same samples; `None` where
-            it is not known which samples they are.
+        num_disjoint: How many windows that share no sample fit into the samples of the split;
+            `None` where it is not known which samples they are.
         elbo: Mean per window, over `iwae_samples` draws of the latents, with KL weight 1. In nats
             where the likelihood is.
         iwae: The tighter bound over the same draws (Burda, Grosse & Salakhutdinov, "Importance

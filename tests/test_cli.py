@@ -109,9 +109,13 @@ def test_evaluate_prints_json_and_nothing_else(trained, command):
     out, done = trained
     metrics = json.loads(command("evaluate", out, "--json", "--refine", 1).out)
     assert metrics["refine"] == 1
-    assert {"entries", "spans", "end", "channels"} <= set(metrics["imputation"])
+    assert {"entries", "spans", "end", "channels"} <= set(metrics["test"]["imputation"])
     assert metrics == json.loads((out / "metrics.json").read_text())
-    assert f"{metrics['vae']['r2']:.3f}" in done.stdout
+    assert f"{metrics['test']['r2']:.3f}" in done.stdout
+    assert f"{metrics['baselines']['ppca']['r2']:.3f}" in done.stdout
+    assert {"validation", "train"} <= set(metrics)
+    for verdict in metrics["verdict"]:
+        assert f"{verdict['code']}: " in done.stdout
 
 
 def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path, command):
