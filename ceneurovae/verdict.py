@@ -4,8 +4,8 @@ Each check takes an `Evaluation` and gives a `Verdict`, or `None` where it finds
 cannot tell. `judge` asks them all.
 """
 
+import dataclasses
 import math
-from typing import NamedTuple
 
 # Of the variance that is unexplained, R2 from n windows that share no sample is off by some
 # 1 / sqrt(n): a third at 10.
@@ -27,7 +27,8 @@ AGGREGATE_KL = 0.1
 LISTED = 5
 
 
-class Verdict(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Verdict:
     """One thing to know about a model.
 
     Args:

@@ -33,8 +33,10 @@ def test_probabilistic_pca_is_the_normal_distribution_of_its_covariance(holes):
         weights = np.linalg.solve(covariance[np.ix_(seen, seen)], (row - pca.mean_)[seen])
         expected = pca.mean_[~seen] + covariance[np.ix_(~seen, seen)] @ weights
         np.testing.assert_allclose(found[~seen], expected, atol=1e-4)
-        known = multivariate_normal(pca.mean_[seen], covariance[np.ix_(seen, seen)])
-        expected = known.logpdf(row[seen]) if seen.any() else 0.0
+        expected = 0.0
+        if seen.any():
+            known = multivariate_normal(pca.mean_[seen], covariance[np.ix_(seen, seen)])
+            expected = known.logpdf(row[seen])
         assert likelihood == pytest.approx(expected, abs=1e-6)
 
 

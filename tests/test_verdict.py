@@ -157,7 +157,8 @@ def test_several_things_may_be_wrong():
 
 def test_scores_that_are_not_defined_are_not_judged():
     nothing = {name: None for name in ("r2", "skill", "mse", "huber")}
-    test = split(channels=dict.fromkeys(CHANNELS), refined=None, **nothing)
-    mean = reconstruction(channels=dict.fromkeys(CHANNELS), **nothing)
+    channels = dict.fromkeys(CHANNELS)
+    test = dataclasses.replace(split(channels=channels, refined=None), **nothing)
+    mean = dataclasses.replace(reconstruction(channels=channels), **nothing)
     (verdict,) = judge(sound_evaluation(test=test, mean=mean))
     assert verdict.code == "sound" and "R2 is not defined on held-out windows" in verdict.sentence
