@@ -64,9 +64,9 @@ def few_windows(result):
     of_which = "" if test.num_disjoint is None else f", with room for {apart} that share no sample"
     return Verdict(
         "too-few-windows",
-        f"The held-out data is {test.num_windows} windows{of_which}: fewer than {LEAST_WINDOWS}, "
-        "so every score here may be off by a third of what is unexplained. Set more data aside, or "
-        "record more, before you compare models.",
+        f"The held-out data is {test.num_windows} windows{of_which}: fewer than {LEAST_WINDOWS}. "
+        f"Every R2 may be off by some {1 / math.sqrt(max(apart, 1)):.0%} of what is unexplained. Set "
+        "more data aside, or record more, before you compare models.",
     )
 
 

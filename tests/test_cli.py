@@ -86,7 +86,7 @@ def test_runs_are_listed(trained, command, monkeypatch):
 
 def test_train_prints_a_table_and_says_where_the_run_is(trained):
     out, done = trained
-    assert re.search(r"R2 of the reconstruction.*\d\.\d{3}.*\d\.\d{3}", done.stdout)
+    assert re.search(r"test, refined .* \d\.\d{3} .* \d\.\d{3} ", done.stdout)
     assert f"Run folder: {out}" in done.stderr
     config = json.loads((out / "config.json").read_text())
     assert config["model"]["channels"] == 4
