@@ -10,7 +10,7 @@ import math
 # Of the variance that is unexplained, R2 from n windows that share no sample is off by some
 # 1 / sqrt(n): a third at 10.
 LEAST_WINDOWS = 10
-# Share of the variance that a model has to explain beyond PCA: another seed changes less.
+# Share of the variance that a model has to explain beyond PCA: what shows in two decimals of R2.
 PCA_MARGIN = 0.01
 # Share of the variance. In the demo, where nothing is overfitted, training is ahead by 0.06 because
 # the held-out time is short.
@@ -20,8 +20,8 @@ OVERFITTING_GAP = 0.1
 DRIFT = 0.1
 # A channel of which less is explained is as good as at its mean.
 LEAST_R2 = 0.05
-# Nats between a latent in aggregate and the prior: a mean of 0.45, or a standard deviation of 0.72
-# or 1.34, is visible in samples.
+# Nats between a latent in aggregate and the prior: a mean of 0.45, or a standard deviation of 0.70
+# or 1.33, is visible in samples.
 AGGREGATE_KL = 0.1
 # Names that are listed in a sentence.
 LISTED = 5
@@ -65,8 +65,8 @@ def few_windows(result):
     return Verdict(
         "too-few-windows",
         f"The held-out data is {test.num_windows} windows{of_which}: fewer than {LEAST_WINDOWS}. "
-        f"Every R2 may be off by some {1 / math.sqrt(max(apart, 1)):.0%} of what is unexplained. Set "
-        "more data aside, or record more, before you compare models.",
+        f"Every R2 may be off by some {1 / math.sqrt(max(apart, 1)):.0%} of what is unexplained. "
+        "Set more data aside, or record more, before you compare models.",
     )
 
 
