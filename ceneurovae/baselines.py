@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
+from ceneurovae.model.loss import LOG_TWO_PI
 from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
 
@@ -35,22 +36,38 @@ def pca_reconstruction(pca, x):
     return pca.inverse_transform(pca.transform(_rows(x))).reshape(x.shape)
 
 
-def ppca_mean(pca, x):
-    """Conditional mean of windows under probabilistic PCA, given what was observed of them.
+def probabilistic_pca(pca, x):
+    """What probabilistic PCA makes of windows, given what was observed of them.
 
-    Tipping & Bishop, "Probabilistic principal component analysis", 1999, equation 6, with the rows
-    of `W` that were observed.
+    Tipping & Bishop, "Probabilistic principal component analysis", 1999, equations 4 and 6, with
+    the rows of `W` that were observed.
+
+    Args:
+        pca: Fitted by `fit_pca`.
+        x: `(N, T, C)`, scaled.
+
+    Returns:
+        `(mean, log_likelihood)`: the conditional mean `(N, T, C)` of the noiseless window, and the
+        exact log-likelihood `(N,)` of the observed entries, in nats.
     """
-    rows = x.reshape(len(x), -1)
+    rows = x.reshape(len(x), -1).astype("float64")
+    observed = ~np.isnan(rows)
+    deviations = np.where(observed, rows - pca.mean_, 0.0)
     noise = max(pca.noise_variance_, 1e-6)
     weights = pca.components_ * np.sqrt(np.maximum(pca.explained_variance_ - noise, 0))[:, None]
-    result = np.empty_like(rows)
-    for row, filled in zip(rows, result, strict=True):
-        seen = ~np.isnan(row)
+    projected = deviations @ weights.T
+    codes, determinants = np.empty_like(projected), np.empty(len(rows))
+    patterns, members = np.unique(observed, axis=0, return_inverse=True)
+    for index, seen in enumerate(patterns):
+        own = members.reshape(-1) == index
         matrix = weights[:, seen] @ weights[:, seen].T + noise * np.eye(len(weights))
-        z = np.linalg.solve(matrix, weights[:, seen] @ (row - pca.mean_)[seen])
-        filled[:] = pca.mean_ + z @ weights
-    return result.reshape(x.shape)
+        codes[own] = np.linalg.solve(matrix, projected[own].T).T
+        determinants[own] = np.linalg.slogdet(matrix)[1]
+    count = observed.sum(axis=1)
+    determinants += (count - len(weights)) * np.log(noise)
+    distances = (np.square(deviations).sum(axis=1) - (projected * codes).sum(axis=1)) / noise
+    mean = (pca.mean_ + codes @ weights).astype(x.dtype).reshape(x.shape)
+    return mean, -0.5 * (count * LOG_TWO_PI + determinants + distances)
 
 
 def last_value(x):

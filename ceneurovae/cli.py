@@ -101,6 +101,7 @@ def demo(
 ):
     """Simulate worms with known latents, train on them, and check the result."""
     from ceneurovae import console
+    from ceneurovae.evaluation_table import show_evaluation
     from ceneurovae.run_folder import check_free
 
     check_free(out, overwrite)
@@ -113,8 +114,8 @@ def demo(
         from ceneurovae.progress import FitProgress
 
         callbacks = [FitProgress(progress, simulated.BATCH_SIZE)]
-        metrics = simulated.run_demo(out, seed, overwrite, callbacks)
-    _print(console.results_table(metrics))
+        evaluation = simulated.run_demo(out, seed, overwrite, callbacks)
+    show_evaluation(evaluation)
     console.say(f"Run folder: {out}")
 
 
@@ -298,6 +299,7 @@ def train(
     """Train a model on recordings and evaluate it on held-out data."""
     given = dict(locals())
     from ceneurovae import console
+    from ceneurovae.evaluation_table import show_evaluation
 
     if resume is not None:
         from ceneurovae.run_folder import RunFolder
@@ -309,8 +311,8 @@ def train(
         with _training(resume, backend, quiet, batch_size, tensorboard) as callbacks:
             from ceneurovae.training import resume_run
 
-            metrics = resume_run(resume, retries, callbacks, verbose=0)
-        _print(console.results_table(metrics))
+            evaluation = resume_run(resume, retries, callbacks, verbose=0)
+        show_evaluation(evaluation)
         return
     for name, value in (("FILES", files), ("--out", out)):
         if not value:
@@ -322,7 +324,7 @@ def train(
     with _training(out, backend, quiet, batch_size, tensorboard) as callbacks:
         from ceneurovae.training import train_run
 
-        metrics = train_run(
+        evaluation = train_run(
             splits,
             model_config,
             out,
@@ -343,7 +345,7 @@ def train(
             callbacks=callbacks,
             verbose=0,
         )
-    _print(console.results_table(metrics))
+    show_evaluation(evaluation)
     console.say(f"Run folder: {out}")
 
 
@@ -399,8 +401,8 @@ def evaluate(
     refine: _refine("10") = None,
     backend: Backend = None,
 ):
-    """Score a run on the time it set aside for test, beside PCA."""
-    from ceneurovae import console
+    """Score a run on the time it set aside for test, beside PCA, and say what is wrong."""
+    from ceneurovae.evaluation_table import show_evaluation
     from ceneurovae.import_data import reload_splits
     from ceneurovae.run_folder import RunFolder
 
@@ -409,12 +411,11 @@ def evaluate(
     with _keras_at_work(backend):
         from ceneurovae.evaluation import evaluate_run
 
-        metrics = evaluate_run(run, splits, refine=refine)
+        evaluation = evaluate_run(run, splits, refine=refine)
     if as_json:
-        _print_json(metrics)
+        _print_json(evaluation.to_json())
     else:
-        _print(console.results_table(metrics))
-        _print(console.imputation_table(metrics["imputation"]))
+        show_evaluation(evaluation)
 
 
 @app.command()

@@ -133,13 +133,12 @@ def _read(given):
 
 def _show(result, splits):
     """Evaluates the run with the best settings, and prints the results."""
-    from rich.console import Console
-
     from ceneurovae import console
     from ceneurovae.evaluation import evaluate_run
+    from ceneurovae.evaluation_table import show_evaluation
 
-    metrics = evaluate_run(result.run_dir, splits, imputation=False)
+    evaluation = evaluate_run(result.run_dir, splits, imputation=False)
     best = ", ".join(f"{name} {value}" for name, value in result.best.items())
-    Console().print(console.results_table(metrics))
+    show_evaluation(evaluation)
     console.say(f"Best of {len(result.trials)} trials: {best}")
     console.say(f"Run folder: {result.run_dir}")

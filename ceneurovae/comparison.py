@@ -44,6 +44,15 @@ def _describe(run):
     if run.has_metrics:
         metrics = run.read_metrics()
         found["split"] = metrics["split"]
-        methods = {"encoder": "vae", "refined": "refined", "pca": "pca"}
-        found["r2"] = {name: metrics[key]["r2"] for name, key in methods.items() if key in metrics}
+        found["r2"] = _r2(metrics)
     return found
+
+
+def _r2(metrics):
+    """By method, those that there are."""
+    if "version" in metrics:
+        test, baselines = metrics["test"], metrics.get("baselines", {})
+        scores = {"encoder": test, "refined": test.get("refined"), "pca": baselines.get("pca")}
+    else:  # as it was before there were versions
+        scores = {"encoder": metrics["vae"]} | {n: metrics.get(n) for n in ("refined", "pca")}
+    return {name: score["r2"] for name, score in scores.items() if score is not None}

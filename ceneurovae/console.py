@@ -141,43 +141,6 @@ def runs_table(runs):
     return table
 
 
-def results_table(metrics):
-    """A `rich` table of what `evaluate` found."""
-    table = Table(title=f"Held-out {metrics['split']} data, {metrics['windows']} windows")
-    table.add_column("")
-    names = {"vae": "VAE", "refined": "VAE, refined", "pca": "PCA"}
-    shown = [name for name in names if name in metrics]
-    for name in shown:
-        table.add_column(names[name], justify="right")
-    for key, label in (("r2", "R2 of the reconstruction"), ("skill", "skill over the mean")):
-        table.add_row(label, *(_number(metrics[name][key]) for name in shown))
-    for readout, targets in metrics["vae"].get("latents_r2", {}).items():
-        for target in targets:
-            found = (metrics[name].get("latents_r2", {}).get(readout, {}) for name in shown)
-            scores = (_number(scores.get(target)) for scores in found)
-            table.add_row(f"R2 of true {target}, {readout} readout", *scores)
-    table.add_row("ELBO per window", _number(metrics["elbo"], 1))
-    table.add_row("IWAE per window", _number(metrics["iwae"], 1))
-    if "bits_per_sample" in metrics:
-        table.add_row("bits per observed value", _number(metrics["bits_per_sample"]))
-    table.add_row("KL per window (nats)", _number(metrics["kl"], 1))
-    table.add_row("active latents", str(metrics["active_latents"]))
-    return table
-
-
-def imputation_table(scores):
-    """A `rich` table of what `score_imputation` found; `coverage` is of 90 % intervals."""
-    table = Table(title="R2 of what was hidden, and filled in")
-    table.add_column("hidden")
-    methods = list(dict.fromkeys(method for row in scores.values() for method in row))
-    methods.sort(key=lambda method: method == "coverage")  # which is no R2, last
-    for method in methods:
-        table.add_column({"vae": "VAE", "ppca": "pPCA"}.get(method, method), justify="right")
-    for pattern, row in scores.items():
-        table.add_row(pattern, *(_number(row.get(method)) for method in methods))
-    return table
-
-
 def show_inspection(report):
     """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
 

@@ -1,5 +1,6 @@
 """The demo: a simulated worm, whose latents are known, from file to result."""
 
+import dataclasses
 from pathlib import Path
 
 from ceneurovae.baselines import fit_pca, pca_codes
@@ -23,7 +24,7 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
         callbacks: Keras callbacks.
 
     Returns:
-        As `evaluate_run`, with `latents_r2` in `vae` and `pca`: how well each of the true latents
+        As `evaluate_run`, with `latents_r2` of `test` and of PCA: how well each of the true latents
         at the middle of a window can be read from `mu` or from the principal components, in the
         two ways of `readout_r2`.
     """
@@ -31,7 +32,7 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
     path.parent.mkdir(parents=True, exist_ok=True)
     simulate_worms(path, seed=seed)
     splits = load_splits(path, seq_len=20, stride=2, test_fraction=0.2, seed=seed)
-    metrics = train_run(
+    result = train_run(
         splits,
         CONFIG,
         out,
@@ -46,14 +47,17 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
     pca = fit_pca(model, splits.train)
     truth = [latents_at_center(path, windows) for windows in (splits.train, splits.test)]
     values = [windows.gather() for windows in (splits.train, splits.test)]
-    codes = {
-        "vae": [model.encode(x).mu for x in values],
-        "pca": [pca_codes(model, pca, x) for x in values],
-    }
-    for name, (train_codes, test_codes) in codes.items():
-        scores = readout_r2(train_codes, truth[0], test_codes, truth[1])
-        metrics[name]["latents_r2"] = {
-            readout: dict(zip(LATENTS, r2, strict=True)) for readout, r2 in scores.items()
-        }
-    run.write_metrics(metrics)
-    return metrics
+    test, baselines = result.test, result.baselines
+    codes, scores = [model.encode(x).mu for x in values], [pca_codes(model, pca, x) for x in values]
+    test = dataclasses.replace(test, latents_r2=_latents_r2(codes, truth))
+    with_latents = dataclasses.replace(baselines.pca, latents_r2=_latents_r2(scores, truth))
+    baselines = dataclasses.replace(baselines, pca=with_latents)
+    result = dataclasses.replace(result, test=test, baselines=baselines)
+    run.write_metrics(result.to_json())
+    return result
+
+
+def _latents_r2(codes, truth):
+    """`readout_r2` from training and test codes, by name of the readout and of the latent."""
+    scores = readout_r2(codes[0], truth[0], codes[1], truth[1])
+    return {name: dict(zip(LATENTS, r2, strict=True)) for name, r2 in scores.items()}

@@ -1,4 +1,6 @@
-"""How good a model is on data it has not seen, beside PCA. Numbers only."""
+"""How good a model is on data it has not seen, beside simple methods. Numbers only."""
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -9,23 +11,30 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ceneurovae.baselines import fit_pca, pca_reconstruction
+from ceneurovae.baselines import fit_pca, pca_reconstruction, probabilistic_pca
 from ceneurovae.import_data import reload_splits
 from ceneurovae.imputation import score_imputation
+from ceneurovae.model.likelihood import GaussianLikelihood
 from ceneurovae.model.loss import kl_divergence
 from ceneurovae.model.metrics import ACTIVE_VARIANCE
 from ceneurovae.model.refine import REFINE
-from ceneurovae.model.scaler import iterate_batches
+from ceneurovae.model.scaler import iterate_batches, some_windows
+from ceneurovae.results import Baselines, Evaluation, ProbabilisticReconstruction, SplitScores
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.scores import Score
 from ceneurovae.tracking import tracked
+from ceneurovae.verdict import judge
 from ceneurovae.windows import Windows
+
+# Training and validation windows that are scored: they are there to be compared with.
+COMPARED_WINDOWS = 1000
 
 
 def evaluate(
     model,
     test,
     train=None,
+    validation=None,
     batch_size=256,
     refine=REFINE,
     iwae_samples=16,
@@ -34,18 +43,16 @@ def evaluate(
 ):
     """Scores a model on windows that it has not seen.
 
-    Errors are counted in scaled units, over observed entries:
-
-    - `r2 = 1 - SSE / SST`, with SST about each channel's mean over the test data;
-    - `skill = 1 - SSE / SSE0`, with SSE0 that of predicting the training mean. It is the larger
-      one where the test data has drifted away from the training data.
+    Errors are of scaled values, over observed entries.
 
     Args:
         model: `NeuroBehaviorVAE`, trained.
         test: Held-out windows: `Windows`, an array `(N, T, C)`, or a dataset of batches.
-        train: Training windows, likewise, for the PCA that the model is compared with: as many
-            components as latents, of whole scaled windows, missing entries at the mean. `None`
-            leaves PCA out. Of more than 5000 windows, 5000 evenly spaced ones are used.
+        train: Training windows, likewise, to be scored as well, and for the simple methods that the
+            model is compared with: PCA with as many components as latents, of whole scaled
+            windows, probabilistic PCA, and the training mean. `None` leaves all of that out. Of
+            more than 5000 windows, PCA is fitted to 5000 evenly spaced ones.
+        validation: Validation windows, likewise, to be scored as well.
         batch_size: Windows at a time.
         refine: Steps of refinement in `refined`; 0 leaves it out.
         iwae_samples: Draws of the latents of each window, `K`.
@@ -53,55 +60,96 @@ def evaluate(
         seed: Decides the draws, and what is hidden.
 
     Returns:
-        Dictionary of JSON types: `windows`; `elbo` and `iwae`, means per window over the same `K`
-        draws, with KL weight 1 (Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders",
-        2016, equation 8), in nats where the likelihood is, and then `bits_per_sample`, minus
-        `elbo` in bits per observed entry; `kl`, and `kl_per_latent` (nats); `active_latents` (those
-        whose mean has a variance over windows of more than 0.01; same paper, section 5.2); and
-        `vae`, the encoder, `refined`, and `pca`, each with `r2`, `skill` and `r2_per_channel`; and
-        `imputation`, as of `score_imputation`.
+        `Evaluation`, such as `result.test.r2`, `result.baselines.pca.r2` and `result.verdict`; as
+        JSON types, `result.to_json()`.
+
+    Raises:
+        ValueError: if there is no test window.
     """
-    scores = {"vae": Score()} | ({"refined": Score()} if refine else {})
+    splits = {"test": test, "validation": validation, "train": train}
+    splits = {name: _windows_of(data) for name, data in splits.items() if data is not None}
+    # All batches of one size: each other one would be compiled for.
+    counts = [_count(data) or batch_size for data in splits.values()]
+    batch_size = min(batch_size, max(counts))
+    scored = {}
+    for name, data in splits.items():
+        most = None if name == "test" else COMPARED_WINDOWS
+        scored[name] = _score(model, data, most, batch_size, refine, iwae_samples, seed)
     pca = None if train is None else fit_pca(model, train)
     if pca is not None:
-        scores["pca"] = Score()
+        scored["baselines"] = _score_baselines(model, pca, splits["test"], batch_size)
+    if imputation:
+        found = score_imputation(model, test, train, pca, seed)
+        scored["test"] = dataclasses.replace(scored["test"], imputation=found)
+    names = tuple(channel.name for channel in scored["test"].per_channel)
+    result = Evaluation(split="test", channels=names, refine=refine, **scored)
+    return dataclasses.replace(result, verdict=judge(result))
+
+
+def _score(model, data, most, batch_size, refine, iwae_samples, seed):
+    """`SplitScores` of at most so many windows, without imputation."""
+    encoded, refined = Score(), Score()
     rng = np.random.default_rng(seed)
-    log_weights, kls, mus, observed = [], [], [], 0
-    batches = -(-len(test) // batch_size) if isinstance(test, Windows) else None
-    for x in tracked(_batches(test, batch_size), batches, "Evaluating"):
-        posterior = model.encode(x)
-        log_weights.append(log_importance_weights(model, x, posterior, iwae_samples, rng))
-        kls.append(keras.ops.convert_to_numpy(kl_divergence(*posterior)))
-        mus.append(posterior.mu)
+    log_weights, kls, mus, variances, observed = [], [], [], [], 0
+    for x in _batches(data, batch_size, most):
+        filled_up = np.concatenate([x, np.repeat(x[:1], max(0, batch_size - len(x)), axis=0)])
+        posterior = model.encode(filled_up)
+        weights = log_importance_weights(model, filled_up, posterior, iwae_samples, rng)
+        log_weights.append(weights[: len(x)])
+        mu, logvar = (part[: len(x)] for part in posterior)
+        kls.append(keras.ops.convert_to_numpy(kl_divergence(mu, logvar)))
+        mus.append(mu)
+        variances.append(np.exp(logvar))
         observed += np.count_nonzero(~np.isnan(x))
         target = model.scaler.as_numpy(x)
-        decoded = model.decode(posterior.mu, batch_size)
-        scores["vae"].add(target, model.scaler.as_numpy(decoded))
+        decoded = model.decode(posterior.mu, batch_size)[: len(x)]
+        encoded.add(target, model.scaler.as_numpy(decoded))
         if refine:
-            refined = model.reconstruct(x, refine=refine)
-            scores["refined"].add(target, model.scaler.as_numpy(refined))
-        if pca is not None:
-            scores["pca"].add(target, pca_reconstruction(pca, target))
+            improved = model.reconstruct(filled_up, refine=refine)[: len(x)]
+            refined.add(target, model.scaler.as_numpy(improved))
     if not mus:
         raise ValueError("There is no window to evaluate.")
-    log_weights, mu = np.concatenate(log_weights), np.concatenate(mus)
+    log_weights, mu, variance = (np.concatenate(p) for p in (log_weights, mus, variances))
     kl_per_latent = np.concatenate(kls).mean(axis=0, dtype="float64")
-    elbo = log_weights.mean()
-    metrics = {
-        "windows": len(mu),
-        "elbo": float(elbo),
-        "iwae": float((logsumexp(log_weights, axis=1) - np.log(iwae_samples)).mean()),
-        "iwae_samples": iwae_samples,
-        "kl": float(kl_per_latent.sum()),
-        "kl_per_latent": kl_per_latent.tolist(),
-        "active_latents": int((mu.var(axis=0) > ACTIVE_VARIANCE).sum()),
-    }
-    if model.likelihood.in_nats:
-        metrics["bits_per_sample"] = float(-elbo * len(mu) / np.log(2) / max(observed, 1))
-    metrics |= {name: score.result() for name, score in scores.items()}
-    if imputation:
-        metrics["imputation"] = score_imputation(model, test, train, pca, seed)
-    return metrics
+    aggregate_variance = variance.mean(axis=0, dtype="float64") + mu.var(axis=0, dtype="float64")
+    elbo = float(log_weights.mean())
+    bits = None
+    if _in_nats(model):
+        bits = float(-elbo * len(mu) / np.log(2) / max(observed, 1))
+    names = _channels(data)
+    return SplitScores(
+        **vars(encoded.result(names)),
+        num_windows=len(mu),
+        num_disjoint=_disjoint(data),
+        elbo=elbo,
+        iwae=float((logsumexp(log_weights, axis=1) - np.log(iwae_samples)).mean()),
+        iwae_samples=iwae_samples,
+        kl=float(kl_per_latent.sum()),
+        kl_per_latent=tuple(kl_per_latent.tolist()),
+        active_units=int((mu.var(axis=0) > ACTIVE_VARIANCE).sum()),
+        aggregate_mean=tuple(mu.mean(axis=0, dtype="float64").tolist()),
+        aggregate_std=tuple(np.sqrt(aggregate_variance).tolist()),
+        bits_per_sample=bits,
+        refined=refined.result(names) if refine else None,
+    )
+
+
+def _score_baselines(model, pca, data, batch_size):
+    """`Baselines` on all windows of `data`."""
+    scores = {name: Score() for name in ("pca", "ppca", "mean")}
+    likelihoods = []
+    for x in _batches(data, batch_size):
+        target = model.scaler.as_numpy(x)
+        conditional, likelihood = probabilistic_pca(pca, target)
+        likelihoods.append(likelihood)
+        scores["pca"].add(target, pca_reconstruction(pca, target))
+        scores["ppca"].add(target, conditional)
+        scores["mean"].add(target, np.zeros_like(target))
+    found = {name: score.result(_channels(data)) for name, score in scores.items()}
+    comparable = isinstance(model.likelihood, GaussianLikelihood) and _in_nats(model)
+    elbo = float(np.concatenate(likelihoods).mean()) if comparable else None
+    found["ppca"] = ProbabilisticReconstruction(**vars(found["ppca"]), elbo=elbo)
+    return Baselines(**found)
 
 
 def log_importance_weights(model, x, posterior, samples, rng):
@@ -157,7 +205,7 @@ def readout_r2(train_codes, train_targets, test_codes, test_targets):
 
 
 def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True):
-    """Evaluates a run on its test windows, beside PCA of its training windows.
+    """Evaluates a run on its test windows, and on those of validation and training.
 
     Writes `metrics.json` into the run folder.
 
@@ -169,33 +217,69 @@ def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True
         imputation: Whether to score how well the model fills in what is hidden from it.
 
     Returns:
-        As `evaluate`, with `refine`, the `channels` and the `split` that was scored: `"test"`, or
-        `"valid"` where the run set no test data aside.
+        As `evaluate`. Where the run set no test data aside, `split` is `"valid"`, and `test` is of
+        the validation windows. Where it was refitted, the model has seen those of `validation`.
     """
     run = RunFolder(path)
     refine = run.refine_steps(REFINE if refine is None else refine)
     if splits is None:
         splits = reload_splits(run.manifest)
     split = "test" if len(splits.test) else "valid"
-    metrics = evaluate(
+    result = evaluate(
         run.load_model(),
         getattr(splits, split),
         splits.train,
-        batch_size,
-        refine,
+        splits.valid if split == "test" and len(splits.valid) else None,
+        batch_size=batch_size,
+        refine=refine,
         imputation=imputation,
     )
-    channels = list(splits.train.channels)
-    metrics = {"split": split, "channels": channels, "refine": refine, **metrics}
-    run.write_metrics(metrics)
-    return metrics
+    result = dataclasses.replace(result, split=split)
+    run.write_metrics(result.to_json())
+    return result
 
 
-def _batches(data, batch_size):
-    """NumPy batches of windows from `Windows`, an array or a dataset."""
-    if isinstance(data, Windows):
-        return (
-            data.gather(range(start, min(start + batch_size, len(data))))
-            for start in range(0, len(data), batch_size)
+def _windows_of(data):
+    """The `Windows` that a dataset consists of; data that does not say stays as it is."""
+    return getattr(data, "source", data)
+
+
+def _count(data):
+    """How many windows there are, `None` where that is not known."""
+    if isinstance(data, tuple):
+        data = data[0]
+    return len(data) if hasattr(data, "gather") or hasattr(data, "shape") else None
+
+
+def _batches(data, batch_size, most=None):
+    """NumPy batches of windows from `Windows`, an array or a dataset, at most so many in all."""
+    count = _count(data)
+    if most is not None and count != 0:
+        batches = some_windows(data, most, batch_size)
+        count = None if count is None else min(count, most)
+    elif isinstance(data, Windows):
+        batches = (
+            data.gather(range(start, min(start + batch_size, count)))
+            for start in range(0, count, batch_size)
         )
-    return iterate_batches(data, batch_size)
+    else:
+        batches = iterate_batches(data, batch_size)
+    return tracked(batches, None if count is None else -(-count // batch_size), "Evaluating")
+
+
+def _channels(data):
+    """Names of the channels, `None` where the data does not say."""
+    return data.channels if isinstance(data, Windows) else None
+
+
+def _disjoint(data):
+    """How many windows that share no sample fit into the samples, `None` if these are not known."""
+    if not isinstance(data, Windows):
+        return None
+    spans = np.concatenate([data.covered(index) for index in range(len(data.recordings))])
+    return int(((spans[:, 1] - spans[:, 0]) // data.seq_len).sum())
+
+
+def _in_nats(model):
+    """Whether the ELBO is: not where the likelihood of a window is the mean of its entries."""
+    return model.likelihood.in_nats and model.likelihood.reduction == "sum"

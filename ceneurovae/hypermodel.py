@@ -253,7 +253,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         if self.objective == "r2":
             model.set_weights(state.best_weights)
             found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
-            scores["val_r2"] = found["vae"]["r2"]
+            scores["val_r2"] = found.test.r2
         return scores
 
 

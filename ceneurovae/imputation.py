@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ceneurovae.baselines import last_value, ppca_mean, ridge_prediction
+from ceneurovae.baselines import last_value, probabilistic_pca, ridge_prediction
 from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
@@ -54,7 +54,7 @@ def score_imputation(model, test, train=None, pca=None, seed=0):
         if kind == "end":
             methods["last"] = last_value(scale(shown))
         if pca is not None:
-            methods["ppca"] = ppca_mean(pca, scale(shown))
+            methods["ppca"] = probabilistic_pca(pca, scale(shown))[0]
         if kind == "groups" and train is not None:
             known = np.concatenate(list(some_windows(train, RIDGE_WINDOWS)))
             targets = np.array(groups) == options["which"]
@@ -97,4 +97,4 @@ def _filled(model, shown, truth, seed):
 def _r2(target, estimate):
     score = Score()
     score.add(target, estimate)
-    return score.result()["r2"]
+    return score.result().r2

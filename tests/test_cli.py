@@ -87,7 +87,7 @@ def test_runs_are_listed(trained, command, monkeypatch):
 
 def test_train_prints_a_table_and_says_where_the_run_is(trained):
     out, done = trained
-    assert re.search(r"R2 of the reconstruction.*\d\.\d{3}.*\d\.\d{3}", done.stdout)
+    assert re.search(r"test, refined .* \d\.\d{3} .* \d\.\d{3} ", done.stdout)
     assert f"Run folder: {out}" in done.stderr
     config = json.loads((out / "config.json").read_text())
     assert config["model"]["channels"] == 4
@@ -110,9 +110,13 @@ def test_evaluate_prints_json_and_nothing_else(trained, command):
     out, done = trained
     metrics = json.loads(command("evaluate", out, "--json", "--refine", 1).out)
     assert metrics["refine"] == 1
-    assert {"entries", "spans", "end", "channels"} <= set(metrics["imputation"])
+    assert {"entries", "spans", "end", "channels"} <= set(metrics["test"]["imputation"])
     assert metrics == json.loads((out / "metrics.json").read_text())
-    assert f"{metrics['vae']['r2']:.3f}" in done.stdout
+    assert f"{metrics['test']['r2']:.3f}" in done.stdout
+    assert f"{metrics['baselines']['ppca']['r2']:.3f}" in done.stdout
+    assert {"validation", "train"} <= set(metrics)
+    for verdict in metrics["verdict"]:
+        assert f"{verdict['code']}: " in done.stdout
 
 
 def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path, command):

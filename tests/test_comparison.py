@@ -4,8 +4,11 @@ import shutil
 
 import pytest
 from test_old_runs import OLD_RUNS
+from test_verdict import sound_evaluation
 
 from ceneurovae.comparison import compare_runs
+from ceneurovae.console import runs_table
+from ceneurovae.run_folder import RunFolder
 
 
 def test_runs_are_compared(tmp_path):
@@ -20,5 +23,12 @@ def test_runs_are_compared(tmp_path):
     assert finished["r2"] == {"encoder": 0.5}
     assert "r2" not in begun
     assert compare_runs(tmp_path / "b") == [begun]
+    # Documents of this version beside those of earlier ones.
+    RunFolder(tmp_path / "b").write_metrics(sound_evaluation(pca=0.6).to_json())
+    now, before = compare_runs(tmp_path)
+    assert now["r2"] == {"encoder": 0.8, "refined": pytest.approx(0.81), "pca": 0.6}
+    assert now["split"] == before["split"] == "test" and before["r2"] == {"encoder": 0.5}
+    columns = {column.header: list(column.cells) for column in runs_table([now, before]).columns}
+    assert columns["R2"] == ["0.800", "0.500"] and columns["R2, PCA"] == ["0.600", "-"]
     with pytest.raises(FileNotFoundError, match="There is no run in"):
         compare_runs(tmp_path / "deep" / "a" / "nothing")

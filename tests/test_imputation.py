@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 from conftest import make_windows, tiny_config
+from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
 from ceneurovae import NeuroBehaviorVAE, baselines
-from ceneurovae.console import imputation_table
+from ceneurovae.evaluation_table import imputation_table
 from ceneurovae.imputation import score_imputation
 
 
@@ -21,16 +22,22 @@ def holes():
     return x
 
 
-def test_ppca_mean_is_that_of_its_covariance(holes):
+def test_probabilistic_pca_is_the_normal_distribution_of_its_covariance(holes):
     train = np.random.default_rng(1).normal(size=(100, 18)) @ np.diag(np.linspace(3, 0.1, 18))
     pca = PCA(4).fit(train)
-    filled = baselines.ppca_mean(pca, holes).reshape(20, 18)
+    filled, likelihoods = baselines.probabilistic_pca(pca, holes)
     covariance = pca.get_covariance()
-    for row, found in zip(holes.reshape(20, 18), filled, strict=True):
+    rows = zip(holes.reshape(20, 18), filled.reshape(20, 18), likelihoods, strict=True)
+    for row, found, likelihood in rows:
         seen = ~np.isnan(row)
         weights = np.linalg.solve(covariance[np.ix_(seen, seen)], (row - pca.mean_)[seen])
         expected = pca.mean_[~seen] + covariance[np.ix_(~seen, seen)] @ weights
         np.testing.assert_allclose(found[~seen], expected, atol=1e-4)
+        expected = 0.0
+        if seen.any():
+            known = multivariate_normal(pca.mean_[seen], covariance[np.ix_(seen, seen)])
+            expected = known.logpdf(row[seen])
+        assert likelihood == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_last_value_is_carried_forward(holes):

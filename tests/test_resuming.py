@@ -248,5 +248,5 @@ def test_the_command_line_ends_with_130_and_resumes(simulated_worms, tmp_path):
     assert "Traceback" not in err
     done = subprocess.run([*command, "--resume", run, "--quiet"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "R2 of the reconstruction" in done.stdout
+    assert "Held-out test data" in done.stdout
     assert done.stderr == ""

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import make_windows, tiny_config
+from test_verdict import sound_evaluation
 
 from ceneurovae import NeuroBehaviorVAE, split_datasets
 from ceneurovae.encoding import encode_file
@@ -268,14 +269,13 @@ def test_refinement_is_what_is_asked_for_or_what_was_chosen(run, recorded, tmp_p
 
 
 def test_evaluation_takes_the_steps_of_its_refined_column(run, monkeypatch):
-    def evaluate(*arguments, imputation):
+    def evaluate(*arguments, refine, imputation, **settings):
         assert imputation
-        return {"steps": arguments[-1]}
+        return sound_evaluation(refine=refine)
 
     monkeypatch.setattr("ceneurovae.evaluation.evaluate", evaluate)
-    assert evaluate_run(run)["steps"] == REFINE
-    found = evaluate_run(run, refine=2)
-    assert found["steps"] == found["refine"] == RunFolder(run).read_metrics()["refine"] == 2
+    assert evaluate_run(run).refine == REFINE
+    assert evaluate_run(run, refine=2).refine == RunFolder(run).read_metrics()["refine"] == 2
 
 
 def test_bad_arguments(run, recorded, tmp_path):

@@ -14,6 +14,7 @@ import ceneurovae.model as model_pkg
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, import_h5, train
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.model.mlp import MLP
+from ceneurovae.results import Evaluation
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.selection import deviance
 from ceneurovae.training import jit_choice
@@ -93,7 +94,7 @@ def test_masks_train_like_nan(windows):
     for data in (windows, pair):
         model = new_model()
         train(model, data, epochs=1, lr=1e-9, seed=0, verbose=0)
-        elbos.append(evaluate(model, data, imputation=False)["elbo"])
+        elbos.append(evaluate(model, data, imputation=False).test.elbo)
     assert elbos[0] == pytest.approx(elbos[1], rel=1e-4)
 
 
@@ -233,13 +234,15 @@ def test_a_run_folder_tells_everything(simulated_worms, tmp_path):
 @pytest.mark.once
 def test_a_run_is_evaluated_on_the_test_data_of_its_files(simulated_worms, tmp_path):
     model, _ = worm_run(simulated_worms, tmp_path)
-    metrics = evaluate_run(tmp_path, imputation=False)
+    found = evaluate_run(tmp_path, imputation=False)
     splits = import_h5(simulated_worms, ["behavior"], seq_len=12, test_fraction=0.2)[0].splits
     expected = evaluate(model, splits.test, splits.train, imputation=False)
-    assert metrics["split"] == "test"
-    assert metrics["vae"]["r2"] == pytest.approx(expected["vae"]["r2"], abs=1e-6)
-    assert metrics["pca"]["r2"] == pytest.approx(expected["pca"]["r2"], abs=1e-6)
-    assert RunFolder(tmp_path).read_metrics() == metrics
+    assert found.split == "test"
+    assert found.channels == splits.test.channels
+    assert found.validation.num_windows == len(splits.valid)
+    assert found.test.r2 == pytest.approx(expected.test.r2, abs=1e-6)
+    assert found.baselines.pca.r2 == pytest.approx(expected.baselines.pca.r2, abs=1e-6)
+    assert Evaluation.from_json(RunFolder(tmp_path).read_metrics()) == found
 
 
 @pytest.mark.once

@@ -157,7 +157,7 @@ def test_a_search_ends_in_a_run_folder(simulated_worms, tmp_path):
     run = RunFolder(result.run_dir)
     assert run.config.latent_dim == result.best["latent_dim"]
     assert run.training["lr"] == result.best["lr"] and run.training["refit"]
-    assert evaluate_run(result.run_dir, imputation=False)["split"] == "test"
+    assert evaluate_run(result.run_dir, imputation=False).split == "test"
     rows = json.loads((tmp_path / "trials.json").read_text())
     assert [row["score"] for row in rows] == [trial.score for trial in result.trials]
     with open(tmp_path / "trials.csv", newline="") as file:

@@ -7,6 +7,8 @@ import numpy as np
 from keras import ops
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
+# Error from which the Huber loss is linear, in standard deviations of a channel.
+HUBER_DELTA = 1.0
 # Where Stirling's series takes over from the power series of the log-factorial.
 STIRLING_FROM = 4.0
 # 1 - Euler's gamma, then (-1)^k (zeta(k) - 1) / k for k = 2, 3, ..., 12.
@@ -62,7 +64,7 @@ def loss_mse(y_true, y_pred, reduction="sum"):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def loss_huber(y_true, y_pred, delta=1.0, reduction="sum"):
+def loss_huber(y_true, y_pred, delta=HUBER_DELTA, reduction="sum"):
     """Huber loss of each example: quadratic up to an error of `delta`, linear above.
 
     `0.5 * e^2` where `|e| <= delta`, else `delta * (|e| - 0.5 * delta)` (Huber, "Robust

@@ -57,7 +57,7 @@ def scores(splits, epochs, schedule="linear", beta=1.0, **fields):
     else:
         annealing = KLAnnealing(schedule, max(1, epochs // 4), stop=beta)
     model.fit(train_ds, epochs=epochs, shuffle=False, callbacks=[annealing], verbose=0)
-    return evaluate(model, test_ds, refine=0, imputation=False)
+    return evaluate(model, test_ds, refine=0, imputation=False).test
 
 
 def main():
@@ -71,8 +71,8 @@ def main():
         for name, setting in SETTINGS.items():
             found = scores(splits, epochs, **setting)
             print(
-                f"{name:24}{found['active_latents']:>8}{found['kl']:>8.1f}{found['elbo']:>10.1f}"
-                f"{found['vae']['r2']:>8.3f}",
+                f"{name:24}{found.active_units:>8}{found.kl:>8.1f}{found.elbo:>10.1f}"
+                f"{found.r2:>8.3f}",
                 flush=True,
             )
 

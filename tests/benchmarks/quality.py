@@ -50,7 +50,7 @@ COLUMN_WIDTH = 15
 
 
 def ours(splits, latents, seed, refit=False, **config):
-    """This package with its default settings: `(model, metrics, seconds)`.
+    """This package with its default settings: `(model, SplitScores, seconds)`.
 
     The only place that knows how a model is made and trained.
     """
@@ -69,7 +69,8 @@ def ours(splits, latents, seed, refit=False, **config):
     train_ds, valid_ds, _ = stream(splits, BATCH_SIZE, seed=seed)
     train(model, train_ds, valid_ds, seed=seed, refit=refit, verbose=0)
     seconds = time.perf_counter() - start
-    return model, evaluate(model, some(splits.test, TEST_WINDOWS), imputation=False), seconds
+    found = evaluate(model, some(splits.test, TEST_WINDOWS), imputation=False)
+    return model, found.test, seconds
 
 
 def some(windows, count):
@@ -226,10 +227,10 @@ class Task:
         """`(method, scores)` of this package: the encoder alone, and refined."""
         if self.data.counts:
             config["reconstruction_loss"] = "poisson"
-        model, metrics, seconds = ours(self.splits, latents, seed, self.refit, **config)
-        shared = {"seconds": seconds, "elbo": metrics["elbo"]}
+        model, found, seconds = ours(self.splits, latents, seed, self.refit, **config)
+        shared = {"seconds": seconds, "elbo": found.elbo}
         if self.data.counts:
-            shared["bits"] = metrics["bits_per_sample"]
+            shared["bits"] = found.bits_per_sample
         encoded = self.scale(model.reconstruct(self.raw))
         yield "ours, encoder", self.reconstruction(encoded) | shared
         refined = self.scale(model.reconstruct(self.raw, refine=REFINE_STEPS))
