@@ -438,7 +438,10 @@ def encode(
     run: RunPath,
     files: Files,
     out: Out,
-    memory_gb: MemoryGB = None,
+    memory_gb: Annotated[
+        float | None,
+        _option("What may be held in memory; the rest is streamed.", show_default="0.25"),
+    ] = None,
     stride: Annotated[int, _option("Samples from one window's start to the next.")] = 1,
     batch_size: BatchSize = 256,
     refine: Refine = None,
@@ -495,18 +498,32 @@ def reconstruct(
     stride: TraceStride = None,
     batch_size: BatchSize = 256,
     refine: Refine = None,
+    num_samples: Annotated[
+        int, _option("Draws for the uncertainty of the traces; 0 leaves it out.")
+    ] = 16,
+    seed: Annotated[int, _option("Decides the draws.")] = 0,
     backend: Backend = None,
     overwrite: Overwrite = False,
 ):
     """Write whole recordings as the model decodes them from their latents."""
+    from ceneurovae.console import say
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.traces import read_traces, reconstruct_traces
 
     files = probed(files, ReadOptions())
-    recordings, windows = read_traces(run, files, out, stride, overwrite, memory_gb, refine)
+    recordings, windows = read_traces(
+        run, files, out, stride, overwrite, memory_gb, refine, num_samples or None
+    )
     with _keras_at_work(backend):
-        reconstruct_traces(run, recordings, windows, out, batch_size, refine)
+        found = reconstruct_traces(
+            run, recordings, windows, out, batch_size, refine, num_samples, seed
+        )
     _say_written(windows, out)
+    if found["seams"]:
+        say(
+            f"Seam error: {found['seam_error']:.3f} standard deviations of a channel (root mean "
+            f"square over {found['seams']} places where one window takes over from another)"
+        )
 
 
 @app.command()

@@ -17,7 +17,8 @@ from ceneurovae.model.vae import Posterior
 from ceneurovae.readers import read_recordings
 from ceneurovae.recording import Recording
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.traces import impute_file, reconstruct_file, stitched, taper
+from ceneurovae.stitching import stitched, taper
+from ceneurovae.traces import impute_file, reconstruct_file
 from ceneurovae.windows import Windows, covering_runs
 
 T = 12
@@ -51,7 +52,9 @@ def test_a_stride_that_leaves_samples_out_is_refused(stride):
 def test_windows_of_a_file_are_their_own_traces():
     values = make_windows(4)
     windows = covered(Recording.from_windows("a", values, ("x", "y", "z")))
-    ((_, (found,)),) = stitched(windows, lambda x, first: [x])
+    ((_, overlap),) = stitched(windows, lambda x, first: [x])
+    (found,) = overlap.means()
+    assert overlap.seam_error() is None
     np.testing.assert_array_equal(found, values.reshape(-1, 3))
 
 
@@ -67,7 +70,7 @@ def test_overlapping_windows_are_averaged_with_falling_weights(batch_size):
     found = dict(stitched(windows, predict, batch_size))
     assert list(found) == [0, 1, 2]
     for index, recording in enumerate(recordings):
-        same, averaged = found[index]
+        same, averaged = found[index].means()
         total = np.zeros((2, len(recording.values)))
         for value, owner, start in zip(number, windows.recording, windows.start, strict=True):
             if owner == index:
@@ -78,15 +81,15 @@ def test_overlapping_windows_are_averaged_with_falling_weights(batch_size):
         expected = total[1, inside] / total[0, inside]
         np.testing.assert_allclose(averaged[inside], np.tile(expected, (3, 1)).T, rtol=1e-5)
         assert np.isnan(same[~inside]).all()
-    assert np.isnan(found[2][0]).any(axis=1).nonzero()[0].tolist() == [15, 16, 17, 18, 19]
+    assert np.isnan(found[2].means()[0]).any(axis=1).nonzero()[0].tolist() == [15, 16, 17, 18, 19]
 
 
 def test_nothing_comes_over_a_break():
     def means(second):
         values = np.concatenate([noise(20).values, second])
         windows = covered(Recording("a", values, ("x", "y", "z"), breaks=[20]))
-        ((_, (found,)),) = stitched(windows, lambda x, _: [x + x.mean(axis=1, keepdims=True)])
-        return found
+        ((_, overlap),) = stitched(windows, lambda x, _: [x + x.mean(axis=1, keepdims=True)])
+        return overlap.means()[0]
 
     calm, wild = means(noise(30).values), means(1000 * noise(30).values)
     np.testing.assert_array_equal(calm[:20], wild[:20])
@@ -155,7 +158,7 @@ def test_reconstructions_are_the_mean_of_those_of_windows(run, model, recorded, 
             total += np.pad(taper(T)[:, None] * next(windows), place)
             weights += np.pad(taper(T)[:, None], place)
         found = read(out, recording.name)
-        assert list(found) == ["values"]
+        assert set(found) == {"values", "deviation", "seam_error"}
         assert found["values"].dtype == "float32"
         np.testing.assert_allclose(found["values"], total / weights, rtol=1e-5)
     with h5py.File(out) as file:
@@ -209,16 +212,18 @@ class Told:
     def __init__(self):
         self.steps = []
 
+    config = tiny_config()
+
     def encode(self, x, batch_size, refine):
         self.steps.append(refine)
         return Posterior(np.zeros((len(x), 2)), np.zeros((len(x), 2)))
 
-    def reconstruct(self, x, refine):
-        self.steps.append(refine)
-        return np.nan_to_num(x)
+    def decode(self, z, batch_size):
+        return np.zeros((len(z), T, 3))
 
     def imputations(self, x, num_samples, refine, seed):
-        return self.reconstruct(x, refine)[None]
+        self.steps.append(refine)
+        return np.nan_to_num(x)[None]
 
 
 def test_recordings_that_were_filled_up_keep_their_length(run, tmp_path, monkeypatch):
