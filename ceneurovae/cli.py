@@ -397,24 +397,66 @@ def evaluate(
     run: RunPath,
     as_json: AsJSON = False,
     refine: _refine("10") = None,
+    null: Annotated[
+        int, _option("Refits on data whose channels were shifted against each other.")
+    ] = 0,
+    decode: Annotated[
+        list[str] | None,
+        _option("Labels to read from the latents: channels or labels of the files."),
+    ] = None,
+    seeds: Annotated[int, _option("Refits with other seeds, to see how well they agree.")] = 0,
     backend: Backend = None,
+    further: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ):
     """Score a run on the time it set aside for test, beside PCA."""
     from ceneurovae import console
+    from ceneurovae.controls_table import control_tables
     from ceneurovae.import_data import reload_splits
     from ceneurovae.run_folder import RunFolder
 
     RunFolder(run).refine_steps(refine)
     splits = reload_splits(RunFolder(run).manifest)
+    labels = _labels(splits, decode, further)
     with _keras_at_work(backend):
         from ceneurovae.evaluation import evaluate_run
 
         metrics = evaluate_run(run, splits, refine=refine)
+        controls = _controls(run, splits, null, labels, seeds)
     if as_json:
-        _print_json(metrics)
+        _print_json(metrics | controls)
     else:
         _print(console.results_table(metrics))
         _print(console.imputation_table(metrics["imputation"]))
+        for table in control_tables(controls):
+            _print(table)
+
+
+def _labels(splits, decode, further):
+    """The labels that `--decode A B` and `--decode A,B` name, read before anything is computed."""
+    if further and not decode:
+        raise ValueError(f"There is a run too many: {', '.join(further)}. Evaluate one at a time.")
+    from ceneurovae.labels import read_labels
+
+    names = [name for given in [*(decode or ()), *(further or ())] for name in given.split(",")]
+    return read_labels(splits, names)
+
+
+def _controls(run, splits, null, labels, seeds):
+    """What the checks that were asked for found, by the names of their files."""
+    found = {}
+    if labels:
+        from ceneurovae.decoding import decode_labels
+
+        found["decoding"] = decode_labels(run, labels, splits)
+    if null:
+        from ceneurovae.null_control import null_control
+
+        found["null"] = null_control(run, null, splits)
+    if seeds:
+        from ceneurovae.seed_agreement import seed_agreement
+
+        found["seeds"] = seed_agreement(run, seeds, splits)
+    return found
 
 
 @app.command()
