@@ -398,13 +398,15 @@ def evaluate(
     as_json: AsJSON = False,
     refine: _refine("10") = None,
     null: Annotated[
-        int, _option("Refits on data whose channels were shifted against each other.")
+        int, _option("Refits on data whose channels were shifted against each other.", min=0)
     ] = 0,
     decode: Annotated[
         list[str] | None,
         _option("Labels to read from the latents: channels or labels of the files."),
     ] = None,
-    seeds: Annotated[int, _option("Refits with other seeds, to see how well they agree.")] = 0,
+    seeds: Annotated[
+        int, _option("Refits with other seeds, to see how well they agree.", min=0)
+    ] = 0,
     backend: Backend = None,
     further: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ):

@@ -34,19 +34,19 @@ def null_table(found):
 def decoding_table(found):
     """Scores of labels, a line each."""
     data = "data of all splits" if found["split"] == "all" else f"{found['split']} data"
-    title = (
-        f"Labels read in {found['folds']} blocks of time, gaps of {found['gap']} samples, {data}"
+    table = Table(
+        title=f"Labels read from a window, in {found['folds']} blocks of time, {data}",
+        caption="acc.: balanced accuracy of classes. *: a channel of the model.",
     )
-    table = Table(title=title, caption="* a channel of the model")
-    table.add_column("label")
-    table.add_column("score")
+    table.add_column("label", overflow="fold")
+    table.add_column("")
     columns = {"latents": "latents", "pca": "PCA", "channels": "channels", "null": "null"}
     for label in columns.values():
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", no_wrap=True)
     for row in found["labels"]:
         name = row["name"] + (" *" if row["in_model"] else "")
-        metric = {"r2": "R2", "balanced_accuracy": "balanced accuracy"}[row["metric"]]
-        table.add_row(name, metric, *(_spread(row[column]) for column in columns))
+        metric = {"r2": "R2", "balanced_accuracy": "acc."}[row["metric"]]
+        table.add_row(name, metric, *(_spread(row[column], 2) for column in columns))
     return table
 
 
@@ -63,10 +63,10 @@ def seeds_table(found):
     return table
 
 
-def _spread(score):
-    spread = "" if score["std"] is None else f" ± {score['std']:.3f}"
-    return _number(score["mean"]) + spread
+def _spread(score, digits=3):
+    spread = "" if score["std"] is None else f" ± {score['std']:.{digits}f}"
+    return _number(score["mean"], digits) + spread
 
 
-def _number(value):
-    return "-" if value is None else f"{value:.3f}"
+def _number(value, digits=3):
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""What the latents know of behaviour: labels read from them, beside PCA, raw channels and chance."""
+"""What latents know of behaviour: labels read from them, beside PCA, raw channels and chance."""
 
 import warnings
 
@@ -147,7 +147,9 @@ def fold_scores(kind, codes, target, recording, start, seq_len):
         inner = list(time_folds(recording[train], start[train], seq_len, INNER_FOLDS))
         x, y = codes[train], target[train]
         means = [_mean([_score(kind, x, y, *f, p) for f in inner]) for p in PENALTIES[kind]]
-        known = [(mean, p) for mean, p in zip(means, PENALTIES[kind], strict=True) if mean]
+        known = [
+            (mean, p) for mean, p in zip(means, PENALTIES[kind], strict=True) if mean is not None
+        ]
         penalty = max(known)[1] if known else PENALTIES[kind][len(means) // 2]
         scores.append(_score(kind, codes, target, train, test, penalty))
     return scores

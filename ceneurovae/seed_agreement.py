@@ -21,7 +21,9 @@ def seed_agreement(path, refits=3, splits=None):
 
     Latents may come in another order, with another sign or turned, so the prediction is linear:
     ridge regression, fitted on training windows and scored on held-out ones. Latents count by their
-    variance, so that those that encode nothing do not.
+    variance, so that those that encode nothing do not. Where the training chose to leave the
+    networks out (`decoder_gain` 0 in `choices.json`), what is left is a linear path that no seed
+    decides, and the agreement is 1 for that reason.
 
     Each refit is a run of its own in `refits/seed_N` of the run folder; one that was interrupted is
     gone on with, one that is finished is not made again. Writes `seeds.json` into the run folder.

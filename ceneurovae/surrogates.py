@@ -1,6 +1,7 @@
 """Data without what channels share in time: what a model finds in it, it would find in anything."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def _changed(splits, change):
             )
         values = recording.values.copy()
         edges = block_edges(splits, index)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in itertools.pairwise(edges):
             values[start:stop] = change(values[start:stop])
         recordings.append(dataclasses.replace(recording, values=values))
     return splits._replace(

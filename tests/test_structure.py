@@ -13,6 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NUMPY_ONLY = (
     *("recording", "readers", "resample", "windows", "short", "splits", "import_data"),
     *("buffers", "shuffling", "config", "simulation", "inspection", "diagnosis", "verification"),
+    *("labels", "surrogates", "time_folds"),
 )
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 
