@@ -60,6 +60,8 @@ def seeds_table(found):
     for one in found["seeds"]:
         table.add_row(str(one), *(_number(scores.get((one, other))) for other in found["seeds"]))
     table.caption = f"mean {_spread(found)}"
+    if found["linear"]:
+        table.caption += "; no run kept its networks, and no seed decides the rest"
     return table
 
 

@@ -23,7 +23,7 @@ def seed_agreement(path, refits=3, splits=None):
     ridge regression, fitted on training windows and scored on held-out ones. Latents count by their
     variance, so that those that encode nothing do not. Where the training chose to leave the
     networks out (`decoder_gain` 0 in `choices.json`), what is left is a linear path that no seed
-    decides, and the agreement is 1 for that reason.
+    decides, and they agree for that reason.
 
     Each refit is a run of its own in `refits/seed_N` of the run folder; one that was interrupted is
     gone on with, one that is finished is not made again. Writes `seeds.json` into the run folder.
@@ -35,8 +35,8 @@ def seed_agreement(path, refits=3, splits=None):
 
     Returns:
         Dictionary of JSON types: `split`, what was scored; `seeds`, that of the run first; `pairs`,
-        a list of `from`, `to` (seeds) and `r2`, for both directions; and `mean` and `std` of `r2`
-        over the pairs.
+        a list of `from`, `to` (seeds) and `r2`, for both directions; `mean` and `std` of `r2`
+        over the pairs; and `linear`, whether none of the runs kept its networks.
 
     Raises:
         ValueError: if the run is not finished or set no data aside.
@@ -67,6 +67,10 @@ def seed_agreement(path, refits=3, splits=None):
         "pairs": pairs,
         "mean": float(scores.mean()),
         "std": float(scores.std(ddof=1)),
+        "linear": all(
+            (folder.choices or {}).get("decoder_gain") == 0
+            for folder in (run, *(RunFolder(run.refit_path(s)) for s in latents if s != own))
+        ),
     }
     run.write_control("seeds", found)
     return found

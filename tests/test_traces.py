@@ -169,6 +169,31 @@ def test_reconstructions_are_the_mean_of_those_of_windows(run, model, recorded, 
         assert group.attrs["sampling_rate"] == 4
 
 
+def test_reconstructions_have_an_uncertainty_and_seams(run, model, recorded, tmp_path):
+    plain, drawn = tmp_path / "plain.h5", tmp_path / "drawn.h5"
+    arguments = {"stride": T, "refine": 0, "overwrite": True}
+    assert reconstruct_file(run, recorded, plain, num_samples=0, **arguments)["seams"] == 2
+    found = reconstruct_file(run, recorded, drawn, num_samples=500, **arguments)
+    assert "deviation" not in read(plain, "data/one")
+    # Where there is one window, it is the posterior that is uncertain: the decoder is linear.
+    one = read(drawn, "data/one")
+    np.testing.assert_array_equal(one["values"], read(plain, "data/one")["values"])
+    values = read_recordings(recorded)[0].values
+    mu, logvar = model.encode(values[None, :T])
+    origin, *steps = model.decode(np.concatenate([mu, mu + np.eye(2, dtype="float32")]))
+    variance = np.tensordot(np.exp(logvar[0]), np.square(np.array(steps) - origin), axes=1)
+    np.testing.assert_allclose(one["deviation"][:T], np.sqrt(variance), rtol=0.15)
+    with h5py.File(drawn) as file:
+        groups = [file["data/one"], file["data/two"]]
+        seams, errors = np.transpose([[g.attrs["seams"], g.attrs["seam_error"]] for g in groups])
+        assert seams.tolist() == [1, 1]  # the last window is flush with the end
+        assert found["seam_error"] == pytest.approx(np.sqrt(np.square(errors).mean()))
+        # Of 41 samples in windows from 0, 12, 24 and 29: in the middle of 29 to 35.
+        before, after = model.reconstruct(np.stack([values[24:36], values[29:41]]))
+        apart = np.abs(before[32 - 24] - after[32 - 29]) / np.nanstd(values, axis=0)
+        np.testing.assert_allclose(groups[0]["seam_error"][()], apart, rtol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def filled(run, model, recorded, tmp_path_factory):
     out = tmp_path_factory.mktemp("filled") / "filled.h5"
