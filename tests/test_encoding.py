@@ -98,6 +98,9 @@ class Flat:
 
 def test_memory_does_not_grow_with_the_length_of_a_recording(run, tmp_path, monkeypatch):
     monkeypatch.setattr(RunFolder, "load_model", lambda _: Flat())
+    # What is read ahead is to be small beside the recordings.
+    monkeypatch.setattr("ceneurovae.shuffling.REGION_BYTES", 1 << 15)
+    monkeypatch.setattr("ceneurovae.shuffling.POOL_BYTES", 1 << 17)
     peaks = []
     for samples in (60_000, 240_000):
         with h5py.File(tmp_path / "long.h5", "w") as file:

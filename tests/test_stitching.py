@@ -12,8 +12,8 @@ T, STRIDE = 12, 4
 
 @pytest.fixture
 def windows():
-    """Windows of 40 samples of two channels, interrupted at 20; the last of each is flush."""
-    values = np.random.default_rng(0).normal(size=(43, 2)) + [0, 1000]
+    """Windows of 43 samples of two channels, interrupted at 21; the last of each is flush."""
+    values = np.random.default_rng(0).normal([0, 1000], size=(43, 2))
     recording = Recording("a", values, ("x", "y"), breaks=[21])
     return Windows.from_runs([recording], T, [covering_runs(recording, T, STRIDE)])
 
