@@ -399,23 +399,67 @@ def evaluate(
     run: RunPath,
     as_json: AsJSON = False,
     refine: _refine("10") = None,
+    null: Annotated[
+        int, _option("Refits on data whose channels were shifted against each other.", min=0)
+    ] = 0,
+    decode: Annotated[
+        list[str] | None,
+        _option("Labels to read from the latents: channels or labels of the files."),
+    ] = None,
+    seeds: Annotated[
+        int, _option("Refits with other seeds, to see how well they agree.", min=0)
+    ] = 0,
     backend: Backend = None,
+    further: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
 ):
     """Score a run on the time it set aside for test, beside PCA, and say what is wrong."""
+    from ceneurovae.controls_table import control_tables
     from ceneurovae.evaluation_table import show_evaluation
     from ceneurovae.import_data import reload_splits
     from ceneurovae.run_folder import RunFolder
 
     RunFolder(run).refine_steps(refine)
     splits = reload_splits(RunFolder(run).manifest)
+    labels = _labels(splits, decode, further)
     with _keras_at_work(backend):
         from ceneurovae.evaluation import evaluate_run
 
         evaluation = evaluate_run(run, splits, refine=refine)
+        controls = _controls(run, splits, null, labels, seeds)
     if as_json:
-        _print_json(evaluation.to_json())
+        _print_json(evaluation.to_json() | controls)
     else:
         show_evaluation(evaluation)
+        for table in control_tables(controls):
+            _print(table)
+
+
+def _labels(splits, decode, further):
+    """The labels that `--decode A B` and `--decode A,B` name, read before anything is computed."""
+    if further and not decode:
+        raise ValueError(f"There is a run too many: {', '.join(further)}. Evaluate one at a time.")
+    from ceneurovae.labels import read_labels
+
+    names = [name for given in [*(decode or ()), *(further or ())] for name in given.split(",")]
+    return read_labels(splits, names)
+
+
+def _controls(run, splits, null, labels, seeds):
+    """What the checks that were asked for found, by the names of their files."""
+    found = {}
+    if labels:
+        from ceneurovae.decoding import decode_labels
+
+        found["decoding"] = decode_labels(run, labels, splits)
+    if null:
+        from ceneurovae.null_control import null_control
+
+        found["null"] = null_control(run, null, splits)
+    if seeds:
+        from ceneurovae.seed_agreement import seed_agreement
+
+        found["seeds"] = seed_agreement(run, seeds, splits)
+    return found
 
 
 @app.command()
@@ -439,7 +483,10 @@ def encode(
     run: RunPath,
     files: Files,
     out: Out,
-    memory_gb: MemoryGB = None,
+    memory_gb: Annotated[
+        float | None,
+        _option("What may be held in memory; the rest is streamed.", show_default="0.25"),
+    ] = None,
     stride: Annotated[int, _option("Samples from one window's start to the next.")] = 1,
     batch_size: BatchSize = 256,
     refine: Refine = None,
@@ -496,18 +543,32 @@ def reconstruct(
     stride: TraceStride = None,
     batch_size: BatchSize = 256,
     refine: Refine = None,
+    num_samples: Annotated[
+        int, _option("Draws for the uncertainty of the traces; 0 leaves it out.")
+    ] = 16,
+    seed: Annotated[int, _option("Decides the draws.")] = 0,
     backend: Backend = None,
     overwrite: Overwrite = False,
 ):
     """Write whole recordings as the model decodes them from their latents."""
+    from ceneurovae.console import say
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.traces import read_traces, reconstruct_traces
 
     files = probed(files, ReadOptions())
-    recordings, windows = read_traces(run, files, out, stride, overwrite, memory_gb, refine)
+    recordings, windows = read_traces(
+        run, files, out, stride, overwrite, memory_gb, refine, num_samples or None
+    )
     with _keras_at_work(backend):
-        reconstruct_traces(run, recordings, windows, out, batch_size, refine)
+        found = reconstruct_traces(
+            run, recordings, windows, out, batch_size, refine, num_samples, seed
+        )
     _say_written(windows, out)
+    if found["seams"]:
+        say(
+            f"Seam error: {found['seam_error']:.3f} standard deviations of a channel (root mean "
+            f"square over {found['seams']} places where one window takes over from another)"
+        )
 
 
 @app.command()

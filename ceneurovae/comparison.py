@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from ceneurovae.run_folder import RunFolder, is_run
+from ceneurovae.run_folder import REFITS, RunFolder, is_run
 
 
 def compare_runs(path):
     """What every run in a folder is and has reached.
 
     Args:
-        path: A run folder, or a folder with run folders anywhere below it.
+        path: A run folder, or a folder with run folders anywhere below it. What was refitted to
+            check a run is left out.
 
     Returns:
         One dictionary of JSON types for each run, in the order of their paths: `path`; `finished`;
@@ -21,7 +22,8 @@ def compare_runs(path):
         FileNotFoundError: if there is no run.
     """
     path = Path(path)
-    folders = sorted(file.parent for file in path.rglob("config.json") if is_run(file.parent))
+    files = [f for f in path.rglob("config.json") if REFITS not in f.relative_to(path).parts]
+    folders = sorted(file.parent for file in files if is_run(file.parent))
     runs = [_describe(RunFolder(folder)) for folder in folders if (folder / "split.json").exists()]
     if not runs:
         raise FileNotFoundError(f"There is no run in '{path}' or below it.")

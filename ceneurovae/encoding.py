@@ -1,4 +1,4 @@
-"""Latents of whole recordings, written to HDF5."""
+"""Latents of whole recordings, written to a file as they come: nothing grows with their length."""
 
 from pathlib import Path
 
@@ -7,14 +7,18 @@ import numpy as np
 
 from ceneurovae.import_data import reading_of
 from ceneurovae.readers import read_alike
+from ceneurovae.recording import check_finite
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import fill_short
+from ceneurovae.shuffling import window_batches
 from ceneurovae.tracking import tracked
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
 
-# Windows that are read at a time.
+# Windows that are handed to the model at a time.
 SLAB = 1024
+# Recordings larger than this together are read from disk, a piece at a time.
+HELD_GB = 0.25
 
 
 def encode_file(
@@ -34,7 +38,8 @@ def encode_file(
         stride: Samples from the start of one window to the start of the next.
         batch_size: Windows at a time.
         overwrite: Whether to replace `out`.
-        memory_gb: How much of the recordings may be held in memory; a quarter of it by default.
+        memory_gb: How much of the recordings may be held in memory, 0.25 by default; the rest is
+            read where it is needed.
         refine: Steps in which the latents are improved on the decoder; by default those that the
             run's `choices.json` names, 0 where it names none.
 
@@ -48,6 +53,8 @@ def encode_file(
 def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None, refine=None):
     """The half of `encode_file` that can fail on the user's files, and needs no TensorFlow."""
     RunFolder(run).refine_steps(refine)
+    resampled = reading_of(RunFolder(run).manifest)["resample_hz"] is not None
+    memory_gb = HELD_GB if memory_gb is None and not resampled else memory_gb
     _, filled, seq_len = read_whole(run, paths, out, overwrite, memory_gb)
     return all_windows(filled, seq_len, stride)
 
@@ -73,23 +80,84 @@ def read_whole(run, paths, out, overwrite=False, memory_gb=None):
 
 
 def encode_windows(run, windows, out, batch_size=256, refine=None):
-    """The other half: encodes `Windows` and writes `out`."""
+    """The other half: encodes `Windows` and writes `out`.
+
+    Raises:
+        ValueError: if `batch_size` is no number of windows, or a value is infinite.
+    """
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
     run = RunFolder(run)
     model, refine = run.load_model(), run.refine_steps(refine)
-    slabs = range(0, len(windows), SLAB)
-    posteriors = [
-        model.encode(windows.gather(range(n, min(n + SLAB, len(windows)))), batch_size, refine)
-        for n in tracked(slabs, len(slabs), "Encoding")
-    ]
-    mu, logvar = (np.concatenate(parts) for parts in zip(*posteriors, strict=True))
+    slab = batch_size * max(1, SLAB // batch_size)
+    counts = np.bincount(
+        windows.runs[:, 0], windows.runs[:, 2], minlength=len(windows.recordings)
+    ).astype("int64")
+    first = np.cumsum(counts) - counts  # of each recording's windows among all
+    done = 0
     with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
-        for index, recording in enumerate(windows.recordings):
-            rows = windows.recording == index
-            group = group_of(file, recording)
-            group["mu"] = mu[rows]
-            group["logvar"] = logvar[rows]
-            group["start"] = windows.start[rows]
-            group["stop"] = windows.start[rows] + windows.seq_len
+        groups = [
+            _latents_group(file, recording, count, model.config.latent_dim)
+            for recording, count in zip(windows.recordings, counts, strict=True)
+        ]
+        for x in tracked(window_batches(windows, slab), -(-len(windows) // slab), "Encoding"):
+            owner, start = windows.locate(range(done, done + len(x)))
+            _require_finite(x, windows.recordings, owner, start)
+            posterior = encode_alike(model, x, batch_size, refine)
+            for index in np.unique(owner):
+                rows, recording = owner == index, windows.recordings[index]
+                place = done + np.flatnonzero(rows) - first[index]
+                place = slice(int(place[0]), int(place[-1]) + 1)
+                _write_latents(
+                    groups[index],
+                    place,
+                    [part[rows] for part in posterior],
+                    start[rows],
+                    windows.seq_len,
+                    recording.rate_hz,
+                )
+            done += len(x)
+
+
+def encode_alike(model, x, batch_size, refine=0):
+    """`model.encode` of windows `(n, T, C)` in batches that all have `batch_size` windows.
+
+    The last is filled up with copies of its last window, so that every window is computed in
+    arrays of the same shape, in which matrix products are rounded alike.
+    """
+    missing = -len(x) % batch_size
+    if missing:
+        x = np.concatenate([x, np.repeat(x[-1:], missing, axis=0)])
+    posterior = model.encode(x, batch_size, refine)
+    return [part[: len(x) - missing] for part in posterior]
+
+
+def _require_finite(x, recordings, owner, start):
+    """Raises a `ValueError` if a window `(T, C)` of `x` holds an infinite value."""
+    infinite = np.isinf(x).any(axis=(1, 2))
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        recording = recordings[owner[row]]
+        check_finite(x[row], recording.name, recording.channels, int(start[row]))
+
+
+def _latents_group(file, recording, count, latents):
+    """The group of a recording, with room for the latents of so many windows."""
+    group = group_of(file, recording)
+    for name in ("mu", "logvar"):
+        group.create_dataset(name, (count, latents), "float32")
+    for name in ("start", "stop"):
+        group.create_dataset(name, (count,), "int64")
+    if recording.rate_hz is not None:
+        group.create_dataset("start_seconds", (count,), "float64")
+    return group
+
+
+def _write_latents(group, rows, posterior, start, seq_len, rate_hz):
+    group["mu"][rows], group["logvar"][rows] = posterior
+    group["start"][rows], group["stop"][rows] = start, start + seq_len
+    if rate_hz is not None:
+        group["start_seconds"][rows] = start / rate_hz
 
 
 def group_of(file, recording):

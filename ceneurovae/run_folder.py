@@ -8,6 +8,10 @@
     checkpoint.npz      the state of the training after an epoch, from which it is resumed
     choices.json        what was chosen on validation data
     metrics.json        what `evaluate` found
+    null.json           refits on data without what channels share in time
+    decoding.json       labels read from the latents
+    seeds.json          how well refits with other seeds agree
+    refits/seed_N/      the run folder of such a refit
 
 This module is the only one that reads or writes them.
 """
@@ -16,6 +20,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +38,11 @@ FILES = (
     "checkpoint.npz",
     "choices.json",
     "metrics.json",
+    "null.json",
+    "decoding.json",
+    "seeds.json",
 )
+REFITS = "refits"
 LOCK, HOLDER = ".lock", ".holder.json"
 
 
@@ -73,6 +82,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             (path / name).unlink(missing_ok=True)
+        shutil.rmtree(path / REFITS, ignore_errors=True)
         _write_json(path / "split.json", manifest)
         environment = describe_environment()
         paths = () if manifest is None else (r["path"] for r in manifest["recordings"])
@@ -276,6 +286,26 @@ class RunFolder:
     def read_metrics(self):
         """What `write_metrics` wrote."""
         return self._read_json("metrics.json")
+
+    def write_control(self, name, content):
+        """Writes what a control found; its name is `null`, `decoding` or `seeds`."""
+        _write_json(self.path / f"{name}.json", content)
+
+    def read_control(self, name):
+        """What `write_control` wrote, `None` before that."""
+        return self._read_json(f"{name}.json") if (self.path / f"{name}.json").exists() else None
+
+    def refit_path(self, seed):
+        """Folder of the run that is this one, trained anew with another seed."""
+        return self.path / REFITS / f"seed_{seed}"
+
+    def require_finished(self):
+        """Raises a `ValueError` if its training did not come to its end."""
+        if not self.is_finished:
+            raise ValueError(
+                f"The training of the run in '{self.path}' was interrupted. To go on: ceneurovae "
+                f"train --resume {self.path}"
+            )
 
     def _read_json(self, name):
         try:

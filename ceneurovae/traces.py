@@ -1,8 +1,4 @@
-"""Windows of whole recordings, put together again: traces without holes, or as the model sees them.
-
-The windows overlap, and where they do their mean is taken, each with weights that fall in a
-straight line from its middle towards its ends, where a model knows least of what is around.
-"""
+"""Whole recordings out of windows, in a file: without holes, or as the model sees them."""
 
 import h5py
 import numpy as np
@@ -10,11 +6,13 @@ import numpy as np
 from ceneurovae.encoding import group_of, read_whole
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import own_samples
-from ceneurovae.tracking import tracked
+from ceneurovae.stitching import is_count, stitched
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import Windows, covering_runs, require_window
 
 QUANTILES = (0.05, 0.95)
+# Draws of the latents from which the uncertainty of a reconstruction is taken.
+DRAWS = 16
 # Values of draws that are held in memory, 256 MiB.
 DRAWN_AT_ONCE = 1 << 26
 # Names that fit into an attribute of HDF5; more of them become a dataset.
@@ -71,23 +69,50 @@ def impute_file(
 
 
 def reconstruct_file(
-    run, paths, out, stride=None, batch_size=256, overwrite=False, memory_gb=None, refine=None
+    run,
+    paths,
+    out,
+    stride=None,
+    batch_size=256,
+    overwrite=False,
+    memory_gb=None,
+    refine=None,
+    num_samples=DRAWS,
+    seed=0,
 ):
     """Reconstructs recordings with the model of a run: decoded from the means of its posterior.
 
-    Writes what `impute_file` does, without `observed`. A sample is NaN where its stretch is shorter
-    than a window and the model was not trained on recordings that were filled up.
+    Writes what `impute_file` does, without `observed`, and beside `values`:
+
+    - `deviation` `(n, C)`, float32, raw units: how uncertain each value is, as the root of the mean
+      squared distance from it of what windows say that the sample is in, weighted as their mean,
+      each decoded from draws of its posterior. The noise about the trace is not part of it.
+    - `seam_error` `(C,)`, where windows overlap: how far a window and the next one are apart in the
+      middle of what they have in common, where the trace goes over from one to the other, as root
+      mean square over these seams, in standard deviations of what was recorded of the channel (NaN
+      where it does not vary). Its root mean square over channels is the attribute `seam_error` of
+      the recording, beside the number of `seams`.
+
+    A sample is NaN where its stretch is shorter than a window and the model was not trained on
+    recordings that were filled up.
 
     Args:
         run, paths, out, stride, batch_size, overwrite, memory_gb: As for `impute_file`.
         refine: Steps in which the latents are improved on the decoder; by default those that the
             run's `choices.json` names, 0 where it names none.
+        num_samples: Draws of the latents of every window for `deviation`; 0 leaves it out.
+        seed: Decides the draws.
+
+    Returns:
+        Dictionary of `seams`, their number, and `seam_error`, over all channels and recordings,
+        `None` where no windows overlap.
 
     Raises:
         FileNotFoundError, FileExistsError, ValueError: if a file or argument cannot be used.
     """
-    whole = read_traces(run, paths, out, stride, overwrite, memory_gb, refine)
-    reconstruct_traces(run, *whole, out, batch_size, refine)
+    samples = num_samples or None
+    whole = read_traces(run, paths, out, stride, overwrite, memory_gb, refine, samples)
+    return reconstruct_traces(run, *whole, out, batch_size, refine, num_samples, seed)
 
 
 def read_traces(
@@ -100,7 +125,7 @@ def read_traces(
         up where those of the run were.
     """
     RunFolder(run).refine_steps(refine)
-    if num_samples is not None and not _is_count(num_samples):
+    if num_samples is not None and not is_count(num_samples):
         raise ValueError(
             f"num_samples is {num_samples!r}, expected a whole number of at least 1, or None."
         )
@@ -131,121 +156,101 @@ def impute_traces(
         mean, *draws = model.imputations(x, num_samples or 0, refine=refine, seed=seed + first)
         return [mean, *np.quantile(draws, QUANTILES, axis=0)] if draws else [mean]
 
-    def write(group, recording, means):
+    def write(group, recording, overlap, own):
         values = recording.values[:]
         observed = ~np.isnan(values)
-        for name, mean in zip(names, means, strict=True):
-            group[name] = np.where(observed, values, mean)
+        for name, mean in zip(names, overlap.means(), strict=True):
+            group[name] = np.where(observed, values, mean[own])
         group["observed"] = observed
 
     _write_traces(out, recordings, windows, predict, write, batch_size)
 
 
-def reconstruct_traces(run, recordings, windows, out, batch_size=256, refine=None):
+def reconstruct_traces(
+    run,
+    recordings,
+    windows,
+    out,
+    batch_size=256,
+    refine=None,
+    num_samples=DRAWS,
+    seed=0,
+):
     """The other half of `reconstruct_file`: reconstructs and writes `out`."""
     run = RunFolder(run)
     refine = run.refine_steps(refine)
     model = run.load_model()
+    found = []
 
     def predict(x, first):
-        return [model.reconstruct(x, refine=refine)]
+        posterior = model.encode(x, None, refine)
+        mean = model.decode(posterior.mu, len(x))
+        if not num_samples:
+            return [mean]
+        return [mean, _decoded_variance(model, posterior, mean, num_samples, seed + first)]
 
-    def write(group, recording, means):
-        (group["values"],) = means
+    def write(group, recording, overlap, own):
+        values, *variance = overlap.means()
+        group["values"] = values[own]
+        if num_samples:
+            deviation = np.sqrt(overlap.variance() + variance[0])
+            group["deviation"] = deviation[own].astype("float32")
+        errors = overlap.seam_error()
+        if errors is not None:
+            errors = _in_deviations(errors, recording.values[:])
+            group["seam_error"] = errors
+            group.attrs["seam_error"] = _root_mean_square(errors)
+            group.attrs["seams"] = overlap.seams
+            found.append((overlap.seams, group.attrs["seam_error"]))
 
     _write_traces(out, recordings, windows, predict, write, batch_size)
+    if not found:
+        return {"seams": 0, "seam_error": None}
+    seams, errors = np.transpose(found)
+    return {
+        "seams": int(seams.sum()),
+        "seam_error": float(np.sqrt(np.average(np.square(errors), weights=seams))),
+    }
+
+
+def _decoded_variance(model, posterior, mean, num_samples, seed):
+    """Mean squared distance `(B, T, C)` from `mean` of windows decoded from draws of latents."""
+    rng = np.random.default_rng(seed)
+    deviation = np.exp(0.5 * posterior.logvar)
+    total = np.zeros(mean.shape)
+    for _ in range(num_samples):
+        z = posterior.mu + deviation * rng.standard_normal(deviation.shape)
+        total += np.square(model.decode(z.astype("float32"), len(z)) - mean)
+    return total / num_samples
+
+
+def _in_deviations(errors, values):
+    """Errors `(C,)` in standard deviations of `values` `(n, C)`; NaN where they do not vary."""
+    count = np.maximum((~np.isnan(values)).sum(axis=0), 1)
+    mean = np.nansum(values, axis=0, dtype="float64") / count
+    deviation = np.sqrt(np.nansum(np.square(values - mean), axis=0) / count)
+    return errors / np.where(deviation > 0, deviation, np.nan)
+
+
+def _root_mean_square(errors):
+    """Over those `(C,)` that are not NaN; NaN where all are."""
+    known = errors[~np.isnan(errors)]
+    return float(np.sqrt(np.square(known).mean())) if len(known) else float("nan")
 
 
 def _write_traces(out, recordings, windows, predict, write, batch_size):
     """Writes each recording once its windows are through, so that no other is held."""
     with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layout"] = "traces"
-        for index, means in stitched(windows, predict, batch_size):
-            recording = recordings[index]
+        for index, overlap in stitched(windows, predict, batch_size):
+            recording, own = recordings[index], slice(None)
             if windows.recordings[index].filled_up:
                 own = own_samples(recording, windows.seq_len)
-                means = [mean[own] for mean in means]
             group = group_of(file, recording)
-            write(group, recording, means)
+            write(group, recording, overlap, own)
             if len(recording.breaks):
                 group["breaks"] = np.asarray(recording.breaks)
             if len(recording.channels) > MOST_NAMES:
                 group["channel_names"] = recording.channels
             else:
                 group["values"].attrs["channel_names"] = recording.channels
-
-
-def stitched(windows, predict, batch_size=256):
-    """What is predicted for windows, as traces of whole recordings.
-
-    Args:
-        windows: `Windows`.
-        predict: Function of windows `(B, T, C)`, NaN where missing, and of the number of the first
-            of them, that gives a list of arrays `(B, T, C)`.
-        batch_size: Windows at a time; they may be of several recordings.
-
-    Yields:
-        Index of a recording, and a list of arrays `(n, C)`, float32, one for each that `predict`
-        gives: means over the windows that a sample is in, with the weights of `taper`; NaN where it
-        is in none.
-
-    Raises:
-        ValueError: if `batch_size` is no number of windows.
-    """
-    if not _is_count(batch_size):
-        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
-    current, overlap = None, None
-    starts = range(0, len(windows), batch_size)
-    for first in tracked(starts, len(starts), "Predicting windows"):
-        rows = range(first, min(first + batch_size, len(windows)))
-        parts = predict(windows.gather(rows), first)
-        for row, (index, start) in enumerate(zip(*windows.locate(rows), strict=True)):
-            if index != current:
-                if overlap is not None:
-                    yield current, overlap.means()
-                shape = windows.recordings[index].values.shape
-                current, overlap = int(index), Overlap(shape, windows.seq_len, len(parts))
-            overlap.add(start, [part[row] for part in parts])
-    if overlap is not None:
-        yield current, overlap.means()
-
-
-def _is_count(value):
-    return isinstance(value, (int, np.integer)) and value >= 1
-
-
-class Overlap:
-    """Weighted sums of the windows of one recording, and their means.
-
-    Args:
-        shape: `(n, C)` of the recording.
-        seq_len: Length `T` of a window, in samples.
-        count: Arrays that are averaged side by side.
-    """
-
-    def __init__(self, shape, seq_len, count):
-        self.taper = taper(seq_len)
-        self.sums = [np.zeros(shape) for _ in range(count)]
-        self.weight = np.zeros(shape[0])
-
-    def add(self, start, parts):
-        """Adds a window that begins at sample `start`, a list of `(T, C)`."""
-        span = slice(start, start + len(self.taper))
-        for total, part in zip(self.sums, parts, strict=True):
-            total[span] += self.taper[:, None] * part
-        self.weight[span] += self.taper
-
-    def means(self):
-        """A list of `(n, C)`, float32, NaN where no window was."""
-        weight = np.where(self.weight > 0, self.weight, np.nan)[:, None]
-        return [(total / weight).astype("float32") for total in self.sums]
-
-
-def taper(seq_len):
-    """Weights `(T,)` of a window: 1 at its ends, rising by 1 a sample to the middle.
-
-    >>> taper(5)
-    array([1., 2., 3., 2., 1.])
-    """
-    steps = np.arange(1.0, seq_len + 1)
-    return np.minimum(steps, steps[::-1])

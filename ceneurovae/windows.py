@@ -182,7 +182,8 @@ def runs_between(recording, seq_len, stride, start=0, stop=None):
 def covering_runs(recording, seq_len, stride):
     """As `runs_between`, but no sample of a stretch that a window fits is left out.
 
-    Where the last window of a stretch ends before it, there is one more, flush with the end.
+    Where the last window of a stretch ends before it, there is one more, flush with the end. The
+    windows are in the order of their starts.
 
     Raises:
         ValueError: if `stride` leaves samples out between windows.
@@ -197,9 +198,10 @@ def covering_runs(recording, seq_len, stride):
         return runs
     first, last = recording.stretches.T
     room = last - first - seq_len
-    flush = (last - seq_len)[(room >= 0) & (room % stride > 0)]
-    ends = np.stack([flush, np.ones_like(flush), np.ones_like(flush)], axis=1)
-    return np.concatenate([runs, ends])
+    starts = [(last - seq_len)[(room >= 0) & (room % stride > 0)]]
+    starts += [begin + np.arange(count) * step for begin, count, step in runs]
+    starts = np.sort(np.concatenate(starts))
+    return _merged_runs(np.stack([starts, np.ones_like(starts), np.ones_like(starts)], axis=1))
 
 
 def _merged_runs(runs):

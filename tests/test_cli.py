@@ -119,6 +119,31 @@ def test_evaluate_prints_json_and_nothing_else(trained, command):
         assert f"{verdict['code']}: " in done.stdout
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the same on any backend, fastest on PyTorch"
+)
+def test_evaluate_makes_the_controls_that_are_asked_for(trained, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    out = trained[0]
+    asked = ("--decode", "neural/N02", "behavior/velocity", "--null", 1, "--seeds", 1)
+    metrics = json.loads(command("evaluate", out, "--json", "--refine", 0, *asked).out)
+    for name in ("null", "decoding", "seeds"):
+        assert metrics.pop(name) == json.loads((out / f"{name}.json").read_text())
+    assert metrics == json.loads((out / "metrics.json").read_text())
+    said = command("evaluate", out, "--refine", 0, "--decode", "neural/N0[23],neural/N04").out
+    for name in ("N02", "N03", "N04"):
+        assert f"neural/{name} " in said
+    assert (out / "null.json").exists()
+
+
+def test_controls_that_cannot_be_made(trained, capsys, monkeypatch):
+    out = trained[0]
+    said = error(capsys, monkeypatch, "evaluate", out, "other")
+    assert "There is a run too many: other. Evaluate one at a time." in said
+    said = error(capsys, monkeypatch, "evaluate", out, "--decode", "behavior/speed")
+    assert "has no channel 'behavior/speed'. Did you mean" in said
+
+
 def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path, command):
     out = tmp_path / "latents.h5"
     command("encode", trained[0], simulated_worms, "--out", out, "--stride", 5, "--refine", 1)
@@ -144,6 +169,9 @@ def test_whole_recordings_are_written_and_inspected(
     filled, traces = tmp_path / "filled.h5", tmp_path / "traces.h5"
     arguments = (trained[0], simulated_worms, "--out")
     said = command("reconstruct", *arguments, traces, "--refine", 0, "--stride", 12).err
+    assert re.search(
+        r"Seam error: \d\.\d{3} standard deviations of a channel .* over 2 places", said
+    )
     # A window each 12 of 200 samples, and one flush with the end.
     assert f"{2 * 17} windows of 2 recordings in {traces}" in said
     monkeypatch.setattr("ceneurovae.run_folder.RunFolder.load_model", lambda _: Filler())

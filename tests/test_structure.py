@@ -14,6 +14,7 @@ NUMPY_ONLY = (
     *("recording", "readers", "resample", "windows", "short", "splits", "import_data"),
     *("buffers", "shuffling", "config", "simulation", "inspection", "diagnosis", "verification"),
     *("results", "verdict", "comparison"),
+    *("labels", "surrogates", "time_folds"),
 )
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 

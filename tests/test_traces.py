@@ -18,7 +18,8 @@ from ceneurovae.model.vae import Posterior
 from ceneurovae.readers import read_recordings
 from ceneurovae.recording import Recording
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.traces import impute_file, reconstruct_file, stitched, taper
+from ceneurovae.stitching import stitched, taper
+from ceneurovae.traces import impute_file, reconstruct_file
 from ceneurovae.windows import Windows, covering_runs
 
 T = 12
@@ -52,7 +53,9 @@ def test_a_stride_that_leaves_samples_out_is_refused(stride):
 def test_windows_of_a_file_are_their_own_traces():
     values = make_windows(4)
     windows = covered(Recording.from_windows("a", values, ("x", "y", "z")))
-    ((_, (found,)),) = stitched(windows, lambda x, first: [x])
+    ((_, overlap),) = stitched(windows, lambda x, first: [x])
+    (found,) = overlap.means()
+    assert overlap.seam_error() is None
     np.testing.assert_array_equal(found, values.reshape(-1, 3))
 
 
@@ -68,7 +71,7 @@ def test_overlapping_windows_are_averaged_with_falling_weights(batch_size):
     found = dict(stitched(windows, predict, batch_size))
     assert list(found) == [0, 1, 2]
     for index, recording in enumerate(recordings):
-        same, averaged = found[index]
+        same, averaged = found[index].means()
         total = np.zeros((2, len(recording.values)))
         for value, owner, start in zip(number, windows.recording, windows.start, strict=True):
             if owner == index:
@@ -79,15 +82,15 @@ def test_overlapping_windows_are_averaged_with_falling_weights(batch_size):
         expected = total[1, inside] / total[0, inside]
         np.testing.assert_allclose(averaged[inside], np.tile(expected, (3, 1)).T, rtol=1e-5)
         assert np.isnan(same[~inside]).all()
-    assert np.isnan(found[2][0]).any(axis=1).nonzero()[0].tolist() == [15, 16, 17, 18, 19]
+    assert np.isnan(found[2].means()[0]).any(axis=1).nonzero()[0].tolist() == [15, 16, 17, 18, 19]
 
 
 def test_nothing_comes_over_a_break():
     def means(second):
         values = np.concatenate([noise(20).values, second])
         windows = covered(Recording("a", values, ("x", "y", "z"), breaks=[20]))
-        ((_, (found,)),) = stitched(windows, lambda x, _: [x + x.mean(axis=1, keepdims=True)])
-        return found
+        ((_, overlap),) = stitched(windows, lambda x, _: [x + x.mean(axis=1, keepdims=True)])
+        return overlap.means()[0]
 
     calm, wild = means(noise(30).values), means(1000 * noise(30).values)
     np.testing.assert_array_equal(calm[:20], wild[:20])
@@ -156,7 +159,7 @@ def test_reconstructions_are_the_mean_of_those_of_windows(run, model, recorded, 
             total += np.pad(taper(T)[:, None] * next(windows), place)
             weights += np.pad(taper(T)[:, None], place)
         found = read(out, recording.name)
-        assert list(found) == ["values"]
+        assert set(found) == {"values", "deviation", "seam_error"}
         assert found["values"].dtype == "float32"
         np.testing.assert_allclose(found["values"], total / weights, rtol=1e-5)
     with h5py.File(out) as file:
@@ -165,6 +168,31 @@ def test_reconstructions_are_the_mean_of_those_of_windows(run, model, recorded, 
         assert group["values"].attrs["channel_names"].tolist() == names
         assert group.attrs["path"] == str(recorded)
         assert group.attrs["sampling_rate"] == 4
+
+
+def test_reconstructions_have_an_uncertainty_and_seams(run, model, recorded, tmp_path):
+    plain, drawn = tmp_path / "plain.h5", tmp_path / "drawn.h5"
+    arguments = {"stride": T, "refine": 0, "overwrite": True}
+    assert reconstruct_file(run, recorded, plain, num_samples=0, **arguments)["seams"] == 2
+    found = reconstruct_file(run, recorded, drawn, num_samples=500, **arguments)
+    assert "deviation" not in read(plain, "data/one")
+    # Where there is one window, it is the posterior that is uncertain: the decoder is linear.
+    one = read(drawn, "data/one")
+    np.testing.assert_array_equal(one["values"], read(plain, "data/one")["values"])
+    values = read_recordings(recorded)[0].values
+    mu, logvar = model.encode(values[None, :T])
+    origin, *steps = model.decode(np.concatenate([mu, mu + np.eye(2, dtype="float32")]))
+    variance = np.tensordot(np.exp(logvar[0]), np.square(np.array(steps) - origin), axes=1)
+    np.testing.assert_allclose(one["deviation"][:T], np.sqrt(variance), rtol=0.15)
+    with h5py.File(drawn) as file:
+        groups = [file["data/one"], file["data/two"]]
+        seams, errors = np.transpose([[g.attrs["seams"], g.attrs["seam_error"]] for g in groups])
+        assert seams.tolist() == [1, 1]  # the last window is flush with the end
+        assert found["seam_error"] == pytest.approx(np.sqrt(np.square(errors).mean()))
+        # Of 41 samples in windows from 0, 12, 24 and 29: in the middle of 29 to 35.
+        before, after = model.reconstruct(np.stack([values[24:36], values[29:41]]))
+        apart = np.abs(before[32 - 24] - after[32 - 29]) / np.nanstd(values, axis=0)
+        np.testing.assert_allclose(groups[0]["seam_error"][()], apart, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -210,16 +238,18 @@ class Told:
     def __init__(self):
         self.steps = []
 
+    config = tiny_config()
+
     def encode(self, x, batch_size, refine):
         self.steps.append(refine)
         return Posterior(np.zeros((len(x), 2)), np.zeros((len(x), 2)))
 
-    def reconstruct(self, x, refine):
-        self.steps.append(refine)
-        return np.nan_to_num(x)
+    def decode(self, z, batch_size):
+        return np.zeros((len(z), T, 3))
 
     def imputations(self, x, num_samples, refine, seed):
-        return self.reconstruct(x, refine)[None]
+        self.steps.append(refine)
+        return np.nan_to_num(x)[None]
 
 
 def test_recordings_that_were_filled_up_keep_their_length(run, tmp_path, monkeypatch):

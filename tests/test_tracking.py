@@ -3,7 +3,7 @@
 import numpy as np
 
 from ceneurovae.recording import Recording
-from ceneurovae.traces import stitched
+from ceneurovae.stitching import stitched
 from ceneurovae.tracking import showing, tracked, working
 from ceneurovae.windows import all_windows
 
@@ -19,8 +19,8 @@ def test_who_is_showing_is_told_of_each_item_and_nobody_after():
             yield item
 
     with showing(track):
-        [(index, [trace])] = stitched(windows, lambda x, first: [x], batch_size=8)
-    np.testing.assert_allclose(trace, values)
+        [(index, overlap)] = stitched(windows, lambda x, first: [x], batch_size=8)
+    np.testing.assert_allclose(overlap.means()[0], values)
     assert index == 0
     assert told == [(first, 4, "Predicting windows") for first in (0, 8, 16, 24)]
     assert list(tracked("ab", 2, "Reading")) == ["a", "b"]

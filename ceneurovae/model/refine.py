@@ -32,7 +32,8 @@ def refine_posterior(model, x, mu, logvar, steps):
         x: `(B, T, C)`, raw units, NaN where missing.
         mu: `(B, Z)`, where to begin.
         logvar: `(B, Z)`, kept where no step is made.
-        steps: Steps at most; it ends before where no window moves any longer.
+        steps: Steps at most. A window that no longer moves is left as it is, so that what becomes
+            of it does not depend on the others in its batch.
 
     Returns:
         `(mu, logvar)`, each `(B, Z)`, float32.
@@ -58,20 +59,22 @@ def refine_posterior(model, x, mu, logvar, steps):
 
     def improve(step, z, best, damping, diagonal, moving):
         gradient, matrix = derivative(z)
-        diagonal = ops.diagonal(matrix, axis1=-2, axis2=-1)
-        damped = matrix + (damping * diagonal)[..., None] * ops.eye(latents, dtype="float32")
+        current = ops.diagonal(matrix, axis1=-2, axis2=-1)
+        diagonal = ops.where(moving[:, None], current, diagonal)
+        damped = matrix + (damping * current)[..., None] * ops.eye(latents, dtype="float32")
         change = ops.solve(damped, gradient[..., None])[..., 0]
         new = loss(z + change)
         better = new <= best + ROUNDING * (1.0 + ops.abs(best))
-        z = ops.where(better[:, None], z + change, z)
-        best = ops.where(better, new, best)
+        taken = ops.logical_and(better, moving)
+        z = ops.where(taken[:, None], z + change, z)
+        best = ops.where(taken, new, best)
         damping = ops.where(better[:, None], damping / FACTOR, damping * FACTOR)
         damping = ops.clip(damping, LEAST_DAMPING, MOST_DAMPING)
-        moving = ops.any(ops.abs(change) > TOLERANCE)
-        return step + 1, z, best, damping, diagonal, moving
+        moved = ops.any(ops.abs(change) > TOLERANCE, axis=-1)
+        return step + 1, z, best, damping, diagonal, ops.logical_and(moving, moved)
 
     def unfinished(step, z, best, damping, diagonal, moving):
-        return ops.logical_and(step < steps, moving)
+        return ops.logical_and(step < steps, ops.any(moving))
 
     if not steps:
         return mu, ops.cast(logvar, "float32")
@@ -81,7 +84,7 @@ def refine_posterior(model, x, mu, logvar, steps):
         loss(mu),
         FIRST_DAMPING * ops.ones_like(mu[:, :1]),
         ops.ones_like(mu),
-        ops.convert_to_tensor(True),
+        ops.ones_like(mu[:, 0], dtype="bool"),
     )
     if steps <= UNROLLED:
         for _ in range(steps):
