@@ -8,6 +8,7 @@
     checkpoint.npz      the state of the training after an epoch, from which it is resumed
     choices.json        what was chosen on validation data
     metrics.json        what `evaluate` found
+    report.html         all of it to look at
 
 This module is the only one that reads or writes them.
 """
@@ -33,6 +34,7 @@ FILES = (
     "checkpoint.npz",
     "choices.json",
     "metrics.json",
+    "report.html",
 )
 LOCK, HOLDER = ".lock", ".holder.json"
 
@@ -276,6 +278,11 @@ class RunFolder:
     def read_metrics(self):
         """What `write_metrics` wrote."""
         return self._read_json("metrics.json")
+
+    def read_results(self, name):
+        """What `NAME.json` holds, such as that of a control; `None` where there is none."""
+        path = self.path / f"{name}.json"
+        return self._read_json(path.name) if path.exists() else None
 
     def _read_json(self, name):
         try:
