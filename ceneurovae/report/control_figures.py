@@ -4,7 +4,6 @@ import numpy as np
 
 from ceneurovae.report.style import (
     BLUE,
-    INK,
     MUTED,
     ORANGE,
     SKY,
@@ -20,6 +19,10 @@ METHOD_NAMES = {
     "pca": "PCA",
     "channels": "channels",
     "null": "shuffled labels",
+}
+METRICS = {
+    "r2": "R2 of the prediction (1 is perfect, 0 the mean)",
+    "balanced_accuracy": "balanced accuracy (1 is perfect)",
 }
 
 
@@ -97,17 +100,12 @@ def plot_decoding(data):
         axes.set_ylim(len(part) - 0.5, -0.5)
         axes.set_xlabel(METRICS[kind])
         axes.set_ylabel("label")
-        axes.axvline(0, color=INK, linewidth=0.4)
+        if kind == "r2":
+            axes.axvline(0, color=MUTED, linewidth=0.6)
     figure.legend(
         *grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, handlelength=1.2
     )
     return figure
-
-
-METRICS = {
-    "r2": "R2 of the prediction (1 is perfect, 0 the mean)",
-    "balanced_accuracy": "balanced accuracy (1 is perfect)",
-}
 
 
 def _or_nan(value):

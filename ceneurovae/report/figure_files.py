@@ -8,8 +8,11 @@ from pathlib import Path
 import matplotlib
 
 from ceneurovae.report import control_figures, figures
-from ceneurovae.report.style import INK, MUTED
+from ceneurovae.report.style import BLUE, INK, MUTED, SKY
 from ceneurovae.whole_file import whole_file
+
+# Colours that are others where the page is dark: variables of page.css.
+PAGE_COLOURS = {INK: "ink", MUTED: "muted", BLUE: "blue", SKY: "sky"}
 
 
 def available_figures(data):
@@ -82,7 +85,7 @@ def _save(figure, file, suffix, name, **arguments):
 
 
 def as_inline_svg(figure, name, description):
-    """A figure as an `<svg>` for a page, whose ink is the page's `--ink` and `--muted`.
+    """A figure as an `<svg>` for a page, whose colours suit it in the light and the dark.
 
     Args:
         figure: Of matplotlib.
@@ -95,5 +98,6 @@ def as_inline_svg(figure, name, description):
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<style type=\"text/css\">.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    svg = svg.replace(INK, "var(--ink)").replace(MUTED, "var(--muted)")
+    for colour, variable in PAGE_COLOURS.items():
+        svg = svg.replace(colour.lower(), f"var(--{variable})")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{description}" ', 1)

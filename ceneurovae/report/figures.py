@@ -35,25 +35,11 @@ def plot_timeline(data):
         `matplotlib.figure.Figure`.
     """
     recordings = data.recordings[:MOST_RECORDINGS]
-    figure = new_figure(0.75 + 0.32 * len(recordings))
+    figure = new_figure(0.95 + 0.32 * len(recordings))
     axes = figure.add_subplot()
+    most_missing = _usual_most([recording.missing_in for recording in recordings])
     for row, recording in enumerate(recordings):
-        rate = data.rate_hz
-        for part, first, last in recording.spans:
-            axes.broken_barh(
-                [(first / rate, (last - first) / rate)],
-                (row - 0.3, 0.36),
-                facecolor=PART_COLOURS[part],
-            )
-        edges = recording.edges / rate
-        axes.stairs(
-            row + 0.36 - 0.24 * recording.missing_in,
-            edges,
-            baseline=row + 0.36,
-            fill=True,
-            color=INK,
-        )
-        axes.hlines(row + 0.36, edges[0], edges[-1], color=MUTED, linewidth=0.6)
+        _draw_recording(axes, row, recording, data.rate_hz, most_missing)
     names = [shortened(recording.name) for recording in recordings]
     axes.set_yticks(range(len(recordings)), names)
     axes.set_ylim(len(recordings) - 0.45, -0.5)
@@ -62,9 +48,29 @@ def plot_timeline(data):
     axes.set_xlabel(data.time_label)
     axes.set_ylabel("recording")
     handles = [_patch(PART_COLOURS[part], PART_NAMES[part]) for part in PART_COLOURS]
-    handles.append(_patch(INK, "share missing"))
+    if most_missing:
+        full = f"share missing (full height: {100 * most_missing:.2g} % or more)"
+        handles.append(_patch(INK, full))
     figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.2)
     return figure
+
+
+def _usual_most(shares):
+    """The 99 % quantile of shares, or the largest where that is 0."""
+    shares = np.concatenate(shares)
+    return np.quantile(shares, 0.99) or shares.max()
+
+
+def _draw_recording(axes, row, recording, rate, most_missing):
+    """The parts of a recording as bars, and the share that is missing as a strip below them."""
+    for part, first, last in recording.spans:
+        span = (first / rate, (last - first) / rate)
+        axes.broken_barh([span], (row - 0.3, 0.34), facecolor=PART_COLOURS[part])
+    edges, floor = recording.edges / rate, row + 0.36
+    axes.hlines(floor, edges[0], edges[-1], color=MUTED, linewidth=0.6)
+    if most_missing:
+        heights = 0.28 * np.minimum(recording.missing_in / most_missing, 1)
+        axes.stairs(floor - heights, edges, baseline=floor, fill=True, color=INK, linewidth=0.4)
 
 
 def _patch(colour, label):
@@ -166,7 +172,7 @@ def plot_reconstructions(data):
         grid[-1, column].set_xlabel(data.time_label)
     for row, channel in enumerate(channels):
         grid[row, 0].set_ylabel(
-            shortened(data.channels[channel], 24),
+            shortened(data.channels[channel], 26),
             rotation=0,
             horizontalalignment="right",
             verticalalignment="center",
@@ -217,7 +223,7 @@ def plot_channel_r2(data):
         axes.scatter(place, values, s=14, color=colour, marker=marker, linewidth=1, label=name)
     axes.axhline(0, color=MUTED, linewidth=0.6)
     if named:
-        short = [shortened(name, 24) for name in names]
+        short = [shortened(name, 26) for name in names]
         axes.set_xticks(place, short, rotation=60, horizontalalignment="right")
         axes.set_xlabel("channel, from the best to the worst")
     else:
@@ -318,6 +324,7 @@ def plot_trajectories(data):
         axes.locator_params(axis="y", nbins=3)
         axes.margins(x=0)
     all_axes[-1].set_xlabel(data.time_label)
+    figure.supylabel("latents in prior s.d., behaviour in units of the file", fontsize=8)
     handles = [_patch(PART_COLOURS[part], PART_NAMES[part]) for part in PART_COLOURS]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, handlelength=1.2)
     return figure
@@ -328,7 +335,7 @@ def trajectory_rows(data):
     trajectory = data.trajectory
     rows = [(f"z{n + 1}", trajectory.mu[:, n], True) for n in data.latent_order[:LATENTS_DRAWN]]
     pairs = zip(trajectory.behaviours, trajectory.behaviour.T, strict=True)
-    return rows + [(shortened(name, 24), values, False) for name, values in pairs]
+    return rows + [(shortened(name, 26), values, False) for name, values in pairs]
 
 
 def trajectory_time(data):
@@ -380,7 +387,7 @@ def plot_scatter(data, colour=None, dimensions=2, latents=None):
             )
         figure.legend(loc="outside right upper", title=shortened(colouring.name, 32))
     for name, latent in zip("xyz", latents, strict=False):
-        getattr(axes, f"set_{name}label")(f"z{latent + 1} (prior standard deviations)")
+        getattr(axes, f"set_{name}label")(f"z{latent + 1} (prior s.d.)")
     return figure
 
 

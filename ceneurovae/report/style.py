@@ -66,5 +66,14 @@ def new_figure(height, width=WIDTH):
 
 
 def shortened(name, most=28):
-    """A name whose beginning is left out where it is long."""
-    return name if len(name) <= most else "…" + name[-most + 1 :]
+    """A name whose beginning is left out where it is long, whole parts of a path if that will do.
+
+    >>> shortened("recording/behavior/angular_velocity", 20)
+    '…/angular_velocity'
+    """
+    if len(name) <= most:
+        return name
+    tail = name
+    while "/" in tail and len(tail) > most - 2:
+        tail = tail.split("/", 1)[1]
+    return f"…/{tail}" if len(tail) <= most - 2 else "…" + tail[1 - most :]
