@@ -279,10 +279,9 @@ class RunFolder:
         """What `write_metrics` wrote."""
         return self._read_json("metrics.json")
 
-    def read_results(self, name):
-        """What `NAME.json` holds, such as that of a control; `None` where there is none."""
-        path = self.path / f"{name}.json"
-        return self._read_json(path.name) if path.exists() else None
+    def read_control(self, name):
+        """What a control, `null`, `decoding` or `seeds`, found; `None` where it was not run."""
+        return self._read_json(f"{name}.json") if (self.path / f"{name}.json").exists() else None
 
     def _read_json(self, name):
         try:

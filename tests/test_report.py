@@ -114,7 +114,7 @@ CONTROLS = {
     },
     "decoding": {
         "labels": [
-            {"name": EVIL, "kind": kind, "metric": metric, "samples": 30}
+            {"name": EVIL, "kind": kind, "metric": metric, "samples": 30, "in_model": True}
             | {method: spread(0.5) for method in ("latents", "pca", "channels", "null")}
             for kind, metric in (("regression", "r2"), ("classification", "balanced_accuracy"))
         ]
@@ -305,7 +305,7 @@ def test_a_run_is_evaluated_where_its_scores_are_missing_or_old(run, tmp_path, b
     metrics.unlink() if before is None else metrics.write_text(json.dumps(before))
     found = current_metrics(RunFolder(tmp_path / "run"), run[1])
     assert found["split"] == "test"
-    assert json.loads(metrics.read_text()) == json.loads(json.dumps(found))
+    assert json.loads(metrics.read_text()) == found
     assert found["channels"] == list(run[1].train.channels)
 
 

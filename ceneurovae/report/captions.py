@@ -57,15 +57,16 @@ def captions(data):
         ),
         "null_control": (
             "The same training, on the data as it is and on data whose channels were shifted "
-            "against each other in time, so that they share nothing. What the dots of the shifted "
+            "against each other in time, so that they share nothing. With time shuffled, channels "
+            "share what they did, but nothing has a course. What the dots of the shifted "
             "data reach, a model reaches without structure between channels; only what the blue "
             "dot is to the right of them speaks for latents that channels share."
         ),
         "decoding": (
-            "How well labels that the model never saw are read from held-out latents, from as "
-            "many principal components, and from the channels themselves: mean and standard "
-            "deviation over the folds. Shuffled labels show what chance reaches. Latents that do "
-            "nearly as well as the channels have kept what the label is about."
+            "How well labels are read along a straight line from the latents, from as many "
+            "principal components, and from the channels themselves: mean and standard deviation "
+            "over folds of the time. What is read of labels that were shifted in time is chance. A "
+            "star marks labels that are channels of the model. Latents that do nearly as well as the channels have kept what the label is about."
         ),
     }
 
@@ -98,13 +99,13 @@ def describe_gap(data):
     if data.null is None:
         return ""
     parts = [
-        f"{name} of {gap['mean']:.2f} ± {gap['std']:.2f}"
+        f"{name} of {gap['mean']:.2f}" + (f" ± {gap['std']:.2f}" if gap["std"] is not None else "")
         for name, gap in (("R2", data.null["gap"]["r2"]), ("skill", data.null["gap"]["skill"]))
         if gap["mean"] is not None
     ]
     if not parts:
         return ""
     return (
-        f"Above {data.null['refits']} refits to shifted channels the model has "
-        f"{' and '.join(parts)} (mean and standard deviation over the refits)."
+        f"The model is above {data.null['refits']} refits to shifted channels by an "
+        f"{' and a '.join(parts)} (mean ± standard deviation over the refits)."
     )

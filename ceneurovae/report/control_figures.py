@@ -18,7 +18,7 @@ METHOD_NAMES = {
     "latents": "latents",
     "pca": "PCA",
     "channels": "channels",
-    "null": "shuffled labels",
+    "null": "labels shifted in time",
 }
 METRICS = {
     "r2": "R2 of the prediction (1 is perfect, 0 the mean)",
@@ -40,7 +40,9 @@ def plot_null_control(data):
         ValueError: if the control was not run.
     """
     if data.null is None:
-        raise ValueError(f"The run in '{data.path}' has no null.json: run its null control first.")
+        raise ValueError(
+            f"The run in '{data.path}' has no null.json. Make it: ceneurovae evaluate RUN --null"
+        )
     figure = new_figure(1.9)
     for axes, (score, title) in zip(
         figure.subplots(1, 2), (("r2", "R2"), ("skill", "skill")), strict=True
@@ -76,7 +78,9 @@ def plot_decoding(data):
     """
     labels = (data.decoding or {}).get("labels", [])
     if not labels:
-        raise ValueError(f"The run in '{data.path}' has no decoding.json: decode labels first.")
+        raise ValueError(
+            f"The run in '{data.path}' has no decoding.json. Make it: ceneurovae evaluate RUN --decode"
+        )
     kinds = [kind for kind in METRICS if any(label["metric"] == kind for label in labels)]
     shown = {kind: [label for label in labels if label["metric"] == kind] for kind in kinds}
     ratios = [len(part) + 1 for part in shown.values()]
@@ -96,7 +100,7 @@ def plot_decoding(data):
                 color=colour,
                 label=METHOD_NAMES[method],
             )
-        axes.set_yticks(range(len(part)), [shortened(label["name"]) for label in part])
+        axes.set_yticks(range(len(part)), [_name(label) for label in part])
         axes.set_ylim(len(part) - 0.5, -0.5)
         axes.set_xlabel(METRICS[kind])
         axes.set_ylabel("label")
@@ -106,6 +110,11 @@ def plot_decoding(data):
         *grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, handlelength=1.2
     )
     return figure
+
+
+def _name(label):
+    """The name of a label, with a star where it is a channel that the model was trained on."""
+    return shortened(label["name"]) + (" *" if label.get("in_model") else "")
 
 
 def _or_nan(value):

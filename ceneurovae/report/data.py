@@ -115,9 +115,9 @@ def gather(run, model=None, splits=None):
     return ReportData(
         path=run.path,
         metrics=metrics,
-        null=run.read_results("null"),
-        decoding=run.read_results("decoding"),
-        seeds=run.read_results("seeds"),
+        null=run.read_control("null"),
+        decoding=run.read_control("decoding"),
+        seeds=run.read_control("seeds"),
         history=run.read_history() if run.has_history else [],
         settings={"model": run.config.to_dict(), "training": run.training},
         choices=run.choices,
@@ -141,4 +141,5 @@ def current_metrics(run, splits):
             return metrics
     from ceneurovae.evaluation import evaluate_run
 
-    return evaluate_run(run.path, splits)
+    evaluate_run(run.path, splits)
+    return run.read_metrics()

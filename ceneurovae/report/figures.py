@@ -282,7 +282,7 @@ def plot_latents(data):
     for axes in (left, right):
         axes.set_xlabel("latent, by KL divergence")
         if len(order) <= LATENTS_DRAWN * 2:
-            axes.set_xticks(place, [f"z{n + 1}" for n in order])
+            axes.set_xticks(place, [f"z{n}" for n in order])
     return figure
 
 
@@ -333,7 +333,7 @@ def plot_trajectories(data):
 def trajectory_rows(data):
     """What is drawn over time: `(label, values (m,), whether it is a latent)`."""
     trajectory = data.trajectory
-    rows = [(f"z{n + 1}", trajectory.mu[:, n], True) for n in data.latent_order[:LATENTS_DRAWN]]
+    rows = [(f"z{n}", trajectory.mu[:, n], True) for n in data.latent_order[:LATENTS_DRAWN]]
     pairs = zip(trajectory.behaviours, trajectory.behaviour.T, strict=True)
     return rows + [(shortened(name, 26), values, False) for name, values in pairs]
 
@@ -387,7 +387,7 @@ def plot_scatter(data, colour=None, dimensions=2, latents=None):
             )
         figure.legend(loc="outside right upper", title=shortened(colouring.name, 32))
     for name, latent in zip("xyz", latents, strict=False):
-        getattr(axes, f"set_{name}label")(f"z{latent + 1} (prior s.d.)")
+        getattr(axes, f"set_{name}label")(f"z{latent} (prior s.d.)")
     return figure
 
 

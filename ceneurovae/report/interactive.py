@@ -169,7 +169,7 @@ def scatter_data(data):
     ]
     return {
         "latents": [
-            {"name": f"z{n + 1}", "values": as_json(windows.mu[:, n])}
+            {"name": f"z{n}", "values": as_json(windows.mu[:, n])}
             for n in data.latent_order[: max(LATENTS_DRAWN, 3)]
         ],
         "colours": colours,
