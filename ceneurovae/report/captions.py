@@ -66,7 +66,8 @@ def captions(data):
             "How well labels are read along a straight line from the latents, from as many "
             "principal components, and from the channels themselves: mean and standard deviation "
             "over folds of the time. What is read of labels that were shifted in time is chance. A "
-            "star marks labels that are channels of the model. Latents that do nearly as well as the channels have kept what the label is about."
+            "star marks labels that are channels of the model. Latents that do nearly as well as "
+            "the channels have kept what the label is about."
         ),
     }
 

@@ -79,7 +79,8 @@ def plot_decoding(data):
     labels = (data.decoding or {}).get("labels", [])
     if not labels:
         raise ValueError(
-            f"The run in '{data.path}' has no decoding.json. Make it: ceneurovae evaluate RUN --decode"
+            f"The run in '{data.path}' has no decoding.json. Make it: ceneurovae evaluate RUN "
+            "--decode"
         )
     kinds = [kind for kind in METRICS if any(label["metric"] == kind for label in labels)]
     shown = {kind: [label for label in labels if label["metric"] == kind] for kind in kinds}
