@@ -67,7 +67,8 @@ def captions(data):
             "principal components, and from the channels themselves: mean and standard deviation "
             "over folds of the time. What is read of labels that were shifted in time is chance. A "
             "star marks labels that are channels of the model. Latents that do nearly as well as "
-            "the channels have kept what the label is about."
+            "the channels have kept what the label is about. "
+            f"R2 below {LOWEST_R2:g} is drawn at {LOWEST_R2:g}."
         ),
     }
 

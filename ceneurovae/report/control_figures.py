@@ -4,6 +4,7 @@ import numpy as np
 
 from ceneurovae.report.style import (
     BLUE,
+    LOWEST_R2,
     MUTED,
     ORANGE,
     SKY,
@@ -92,6 +93,8 @@ def plot_decoding(data):
             rows = np.arange(len(part)) + 0.18 * (place - 1.5)
             found = [label.get(method) or {} for label in part]
             mean, std = ([_or_nan(f.get(key)) for f in found] for key in ("mean", "std"))
+            if kind == "r2":
+                mean = np.maximum(mean, LOWEST_R2)
             axes.errorbar(
                 *(mean, rows),
                 xerr=std,
@@ -107,6 +110,7 @@ def plot_decoding(data):
         axes.set_ylabel("label")
         if kind == "r2":
             axes.axvline(0, color=MUTED, linewidth=0.6)
+            axes.set_xlim(left=max(axes.get_xlim()[0], LOWEST_R2 - 0.05))
     figure.legend(
         *grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, handlelength=1.2
     )
