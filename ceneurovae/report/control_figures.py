@@ -110,7 +110,8 @@ def plot_decoding(data):
         axes.set_ylabel("label")
         if kind == "r2":
             axes.axvline(0, color=MUTED, linewidth=0.6)
-            axes.set_xlim(left=max(axes.get_xlim()[0], LOWEST_R2 - 0.05))
+            left, right = axes.get_xlim()
+            axes.set_xlim(max(left, LOWEST_R2 - 0.05), min(right, 1.05))
     figure.legend(
         *grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=4, handlelength=1.2
     )

@@ -73,10 +73,10 @@ def _draw_recording(axes, row, recording, rate, most_missing):
         axes.stairs(floor - heights, edges, baseline=floor, fill=True, color=INK, linewidth=0.4)
 
 
-def _patch(colour, label):
+def _patch(colour, label, **look):
     from matplotlib.patches import Patch
 
-    return Patch(facecolor=colour, label=label)
+    return Patch(facecolor=colour, label=label, **look)
 
 
 @styled
@@ -180,7 +180,7 @@ def plot_reconstructions(data):
     figure.supylabel(f"value ({data.value_unit})", fontsize=8)
     handles = [
         *grid[0, 0].get_legend_handles_labels()[0],
-        _patch("#d9d9de", "missing"),
+        _patch(MUTED, "missing", alpha=0.3),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.5)
     return figure

@@ -92,7 +92,7 @@
       hoverinfo: "text",
       text: rows.map((row) => points.text[row] + valueOf(chosen, row)),
       customdata: rows,
-      marker: { size: three ? 3 : 6, ...marker },
+      marker: { size: three ? 3 : 6, line: { width: 0.4, color: "var(--muted)" }, ...marker },
       ...Object.fromEntries(axes.map((axis, n) => [axis, rows.map((row) => latents[n].values[row])])),
       ...more,
     });
