@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 
-from ceneurovae.report import control_figures, figures
+from ceneurovae.report import control_figures, figures, latent_figures
 from ceneurovae.report.style import BLUE, INK, MUTED, SKY
 from ceneurovae.whole_file import whole_file
 
@@ -25,7 +25,7 @@ def available_figures(data):
         Dictionary from names to functions without arguments that return a matplotlib figure.
     """
     scatters = {
-        f"scatter_{n}d": (figures.plot_scatter, {"dimensions": n})
+        f"scatter_{n}d": (latent_figures.plot_scatter, {"dimensions": n})
         for n in (2, 3)
         if len(data.latent_order) >= n
     }
@@ -34,8 +34,8 @@ def available_figures(data):
         "learning_curves": (figures.plot_learning_curves, {}) if data.history else None,
         "reconstructions": (figures.plot_reconstructions, {}) if data.windows.examples else None,
         "channel_r2": (figures.plot_channel_r2, {}),
-        "latents": (figures.plot_latents, {}),
-        "trajectories": (figures.plot_trajectories, {}),
+        "latents": (latent_figures.plot_latents, {}),
+        "trajectories": (latent_figures.plot_trajectories, {}),
         **scatters,
         "null_control": (control_figures.plot_null_control, {}) if data.null else None,
         "decoding": (control_figures.plot_decoding, {}) if _has_labels(data) else None,

@@ -1,12 +1,9 @@
-"""The plots of a run as matplotlib figures, of a size to be printed."""
+"""The plots of a run's data, training and reconstructions."""
 
 import numpy as np
 
-from ceneurovae.model.metrics import ACTIVE_VARIANCE
-from ceneurovae.report.data import LATENTS_DRAWN
 from ceneurovae.report.style import (
     BLUE,
-    CYCLE,
     INK,
     LOWEST_R2,
     MUTED,
@@ -15,6 +12,7 @@ from ceneurovae.report.style import (
     SKY,
     VERMILION,
     new_figure,
+    patch,
     shortened,
     styled,
 )
@@ -47,10 +45,10 @@ def plot_timeline(data):
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(data.time_label)
     axes.set_ylabel("recording")
-    handles = [_patch(PART_COLOURS[part], PART_NAMES[part]) for part in PART_COLOURS]
+    handles = [patch(PART_COLOURS[part], PART_NAMES[part]) for part in PART_COLOURS]
     if most_missing:
         full = f"share missing (full height: {100 * most_missing:.2g} % or more)"
-        handles.append(_patch(INK, full))
+        handles.append(patch(INK, full))
     figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.2)
     return figure
 
@@ -71,12 +69,6 @@ def _draw_recording(axes, row, recording, rate, most_missing):
     if most_missing:
         heights = 0.28 * np.minimum(recording.missing_in / most_missing, 1)
         axes.stairs(floor - heights, edges, baseline=floor, fill=True, color=INK, linewidth=0.4)
-
-
-def _patch(colour, label, **look):
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=colour, label=label, **look)
 
 
 @styled
@@ -180,7 +172,7 @@ def plot_reconstructions(data):
     figure.supylabel(f"value ({data.value_unit})", fontsize=8)
     handles = [
         *grid[0, 0].get_legend_handles_labels()[0],
-        _patch(MUTED, "missing", alpha=0.3),
+        patch(MUTED, "missing", alpha=0.3),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.5)
     return figure
@@ -251,151 +243,3 @@ def channel_scores(data):
     order = np.argsort(-scores["VAE"], kind="stable")
     names = [test["per_channel"][n]["name"] for n in order]
     return names, {name: values[order] for name, values in scores.items()}
-
-
-@styled
-def plot_latents(data):
-    """KL divergence of each latent, and how much its mean varies over held-out windows.
-
-    Args:
-        data: `ReportData`. Latents whose mean has a variance of more than 0.01 are active (Burda,
-            Grosse & Salakhutdinov, "Importance weighted autoencoders", 2016, section 5.2).
-
-    Returns:
-        `matplotlib.figure.Figure`.
-    """
-    order = data.latent_order
-    kl = np.array(data.metrics["test"]["kl_per_latent"])[order]
-    variance = data.windows.mu.var(axis=0)[order]
-    colours = np.where(variance > ACTIVE_VARIANCE, BLUE, MUTED)
-    place = np.arange(len(order))
-    figure = new_figure(2.4)
-    left, right = figure.subplots(1, 2)
-    left.bar(place, kl, color=colours, width=0.7)
-    left.set_ylabel("KL divergence (nats per window)")
-    right.scatter(place, np.maximum(variance, 1e-6), color=colours, s=18)
-    right.axhline(ACTIVE_VARIANCE, color=INK, linewidth=0.8, linestyle=":")
-    right.set_yscale("log")
-    right.yaxis.set_major_formatter("{x:g}")
-    right.yaxis.set_minor_formatter("")
-    right.set_ylabel("variance of the mean (prior: 1)")
-    for axes in (left, right):
-        axes.set_xlabel("latent, by KL divergence")
-        if len(order) <= LATENTS_DRAWN * 2:
-            axes.set_xticks(place, [f"z{n}" for n in order])
-    return figure
-
-
-@styled
-def plot_trajectories(data):
-    """Latents over the whole time of a recording, with behaviour below them.
-
-    Args:
-        data: `ReportData`. The 8 latents with the most KL divergence are drawn; the background
-            says what was training, validation and test data.
-
-    Returns:
-        `matplotlib.figure.Figure`.
-    """
-    rows = trajectory_rows(data)
-    figure = new_figure(0.7 + 0.45 * len(rows))
-    all_axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    spans = data.recordings[data.trajectory.recording].spans
-    time, breaks = trajectory_time(data)
-    for axes, (label, values, is_latent) in zip(all_axes, rows, strict=True):
-        for part, first, last in spans:
-            axes.axvspan(
-                first / data.rate_hz,
-                last / data.rate_hz,
-                color=PART_COLOURS[part],
-                alpha=0.12,
-                linewidth=0,
-            )
-        dots = len(breaks) > len(time) // 4
-        axes.plot(
-            np.insert(time, breaks, np.nan),
-            np.insert(values, breaks, np.nan),
-            color=BLUE if is_latent else INK,
-            linewidth=0.8,
-            marker="." if dots else None,
-            markersize=3,
-        )
-        axes.set_ylabel(label, rotation=0, horizontalalignment="right", verticalalignment="center")
-        axes.locator_params(axis="y", nbins=3)
-        axes.margins(x=0)
-    all_axes[-1].set_xlabel(data.time_label)
-    figure.supylabel("latents in prior s.d., behaviour in units of the file", fontsize=8)
-    handles = [_patch(PART_COLOURS[part], PART_NAMES[part]) for part in PART_COLOURS]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, handlelength=1.2)
-    return figure
-
-
-def trajectory_rows(data):
-    """What is drawn over time: `(label, values (m,), whether it is a latent)`."""
-    trajectory = data.trajectory
-    rows = [(f"z{n}", trajectory.mu[:, n], True) for n in data.latent_order[:LATENTS_DRAWN]]
-    pairs = zip(trajectory.behaviours, trajectory.behaviour.T, strict=True)
-    return rows + [(shortened(name, 26), values, False) for name, values in pairs]
-
-
-def trajectory_time(data):
-    """Time of the points of the trajectory, and the points before which a line is broken."""
-    trajectory = data.trajectory
-    return trajectory.middle / data.rate_hz, np.flatnonzero(np.diff(trajectory.stretch)) + 1
-
-
-@styled
-def plot_scatter(data, colour=None, dimensions=2, latents=None):
-    """Held-out windows as points in the space of two or three latents.
-
-    Args:
-        data: `ReportData`.
-        colour: Name of one of `data.colourings`; by default the behaviour that latents tell best,
-            else the time.
-        dimensions: 2 or 3.
-        latents: Indices of the latents on the axes; by default those with the most KL divergence.
-
-    Returns:
-        `matplotlib.figure.Figure`.
-
-    Raises:
-        ValueError: if there is no such colouring, or there are too few latents.
-    """
-    colouring = _colouring(data, colour)
-    latents = data.latent_order[:dimensions] if latents is None else latents
-    if dimensions not in (2, 3) or len(latents) != dimensions:
-        raise ValueError(
-            f"Received {dimensions} dimensions and latents {list(map(int, latents))} of a model "
-            f"with {len(data.latent_order)}; expected 2 or 3 dimensions and a latent for each."
-        )
-    figure = new_figure(3.2, width=4.2)
-    axes = figure.add_subplot(projection="3d" if dimensions == 3 else None)
-    points = data.windows.mu[:, latents].T
-    if colouring.categories is None:
-        unknown = np.isnan(colouring.values)
-        axes.scatter(*points[:, unknown], s=7, color=MUTED, linewidth=0)
-        drawn = axes.scatter(
-            *points[:, ~unknown], s=7, c=colouring.values[~unknown], cmap="viridis", linewidth=0
-        )
-        pad = {"pad": 0.12} if dimensions == 3 else {}
-        figure.colorbar(drawn, label=shortened(colouring.name, 32), **pad)
-    else:
-        for index, category in enumerate(colouring.categories):
-            points_of = points[:, colouring.values == index]
-            axes.scatter(
-                *points_of, s=7, color=CYCLE[index % len(CYCLE)], linewidth=0, label=category
-            )
-        figure.legend(loc="outside right upper", title=shortened(colouring.name, 32))
-    for name, latent in zip("xyz", latents, strict=False):
-        getattr(axes, f"set_{name}label")(f"z{latent} (prior s.d.)")
-    return figure
-
-
-def _colouring(data, name):
-    if name is None:
-        return data.colour
-    for colouring in data.colourings:
-        if colouring.name == name:
-            return colouring
-    known = ", ".join(colouring.name for colouring in data.colourings)
-    raise ValueError(f"The colour is {name!r}, expected one of {known}.")

@@ -9,12 +9,9 @@ import html
 
 import numpy as np
 
-from ceneurovae.report.figures import (
-    LATENTS_DRAWN,
-    channel_scores,
-    trajectory_rows,
-    trajectory_time,
-)
+from ceneurovae.report.data import LATENTS_DRAWN
+from ceneurovae.report.figures import channel_scores
+from ceneurovae.report.latent_figures import trajectory_rows, trajectory_time
 from ceneurovae.report.style import (
     CYCLE,
     LOWEST_R2,

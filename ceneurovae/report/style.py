@@ -5,6 +5,7 @@ import functools
 try:
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 except ImportError as error:
     raise ImportError("matplotlib is not installed: pip install 'ceneurovae[report]'.") from error
 
@@ -77,3 +78,8 @@ def shortened(name, most=28):
     while "/" in tail and len(tail) > most - 2:
         tail = tail.split("/", 1)[1]
     return f"…/{tail}" if len(tail) <= most - 2 else "…" + tail[1 - most :]
+
+
+def patch(colour, label, **look):
+    """A patch of colour for a legend."""
+    return Patch(facecolor=colour, label=label, **look)
