@@ -593,6 +593,32 @@ def export(
     say(f"Exported as {format} to {out}")
 
 
+@app.command()
+def report(
+    run: RunPath,
+    out: Annotated[
+        Path | None, _option("HTML file to write.", show_default="RUN/report.html")
+    ] = None,
+    figures: Annotated[
+        Path | None, _option("Folder for each plot as SVG and PNG.", show_default="none")
+    ] = None,
+    backend: Backend = None,
+):
+    """Write one HTML page with all about a run: data, training, scores, latents, controls."""
+    from ceneurovae.console import say
+    from ceneurovae.import_data import reload_splits
+    from ceneurovae.run_folder import RunFolder
+
+    splits = reload_splits(RunFolder(run).manifest)
+    with _keras_at_work(backend):
+        from ceneurovae.report import write_report
+
+        out = write_report(run, out, figures, splits)
+    say(f"Report: {out}")
+    if figures is not None:
+        say(f"Figures: {figures}")
+
+
 @contextmanager
 def _keras_at_work(backend):
     """A context in which Keras is there, on a backend, and a bar says what is done."""

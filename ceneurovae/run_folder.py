@@ -12,6 +12,7 @@
     decoding.json       labels read from the latents
     seeds.json          how well refits with other seeds agree
     refits/seed_N/      the run folder of such a refit
+    report.html         all of it to look at
 
 This module is the only one that reads or writes them.
 """
@@ -41,6 +42,7 @@ FILES = (
     "null.json",
     "decoding.json",
     "seeds.json",
+    "report.html",
 )
 REFITS = "refits"
 LOCK, HOLDER = ".lock", ".holder.json"
