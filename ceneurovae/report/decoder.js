@@ -243,8 +243,16 @@
   }
 
   // The function latents (Z) -> window (T * C), time by time, in raw units, both Float32Array.
-  function makeDecoder(program, weights) {
-    const weight = ([offset, size]) => weights.subarray(offset, offset + size);
+  function makeDecoder(program, integers) {
+    const weights = new Map();
+    function weight(place) {
+      if (!weights.has(place)) {
+        const [offset, size, step] = place;
+        const part = integers.subarray(offset, offset + size);
+        weights.set(place, Float32Array.from(part, (integer) => step * integer));
+      }
+      return weights.get(place);
+    }
     return (z) => run(program, makeMatrix(1, z.length, z), weight).data;
   }
 

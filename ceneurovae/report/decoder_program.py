@@ -1,9 +1,9 @@
 """The decoder of a model as a list of operations that `decoder.js` carries out in a page.
 
 An operation makes one matrix, at last the window, of another. It is a dictionary of its name, `op`,
-and its arguments; a weight is `[offset, size]` within one float32 array. `sum` adds up what several
-lists of operations make of the same matrix. Dropout is left out, and all is computed in single
-precision or better, whatever the precision of the training.
+and its arguments. A weight is `[offset, size, step]`: that part of one array of whole numbers, times
+`step`. `sum` adds up what several lists of operations make of the same matrix. Dropout is left out,
+and all is computed in single precision or better, whatever the precision of the training.
 """
 
 import keras
@@ -23,6 +23,9 @@ from ceneurovae.model.likelihood import (
 )
 from ceneurovae.model.mlp import CLIP, MLP
 
+# Weights are whole numbers of 24 bits: their error is at most 6e-8 of the largest of their matrix.
+LARGEST = 2**23 - 1
+
 
 class UnknownLayerError(ValueError):
     """A model has a layer for which there is no operation."""
@@ -35,7 +38,7 @@ def describe_decoder(model):
         model: `NeuroBehaviorVAE`, built.
 
     Returns:
-        `(program, weights)`: the list of operations, of JSON types, and a float32 array.
+        `(program, weights)`: the list of operations, of JSON types, and int32 of 24 bits.
 
     Raises:
         UnknownLayerError: if the decoder, or the likelihood, is not of the kinds of this package.
@@ -54,9 +57,10 @@ class _Weights:
         self.size = 0
 
     def add(self, array):
-        array = _numpy(array).astype("float32").ravel()
-        place = [self.size, array.size]
-        self.arrays.append(array)
+        array = _numpy(array).astype("float64").ravel()
+        step = float(np.abs(array).max(initial=0.0)) / LARGEST or 1.0
+        place = [self.size, array.size, step]
+        self.arrays.append(np.rint(array / step).astype("int32"))
         self.size += array.size
         return place
 

@@ -13,7 +13,7 @@ import numpy as np
 from ceneurovae.model.loss import kl_divergence
 from ceneurovae.model.metrics import ACTIVE_VARIANCE
 from ceneurovae.report.decoder_program import UnknownLayerError, describe_decoder
-from ceneurovae.report.packing import pack, pack_float24, pack_windows
+from ceneurovae.report.packing import pack, pack_int24, pack_windows
 
 # Characters that the arrays of the explorer may take in the page.
 BUDGET = 2_500_000
@@ -28,7 +28,7 @@ SECTION = """\
 <style>
 {style}</style>
 <h2>Latent explorer</h2>
-{paragraphs}
+<p>{about}</p>
 <noscript><p>The explorer needs JavaScript.</p></noscript>
 <div class="explorer-body" hidden>
 <form class="explorer-controls" autocomplete="off"></form>
@@ -75,37 +75,34 @@ def explorer_section(
         raise ValueError("There is no window to explore. Give the posterior of at least one.")
     decoded = model.decode(mu, batch_size=256)
     _require_fit(decoded, channels, observed, names)
-    scaled = model.scaler.as_numpy(decoded)
-    order = np.argsort(-scaled.var(axis=(0, 1)), kind="stable")  # of channels, most varied first
     data = {
         "steps": decoded.shape[1],
         "rate": rate_hz,
         "channels": list(channels),
-        "shown": sorted(order[:MOST_SHOWN].tolist()),
         "ranges": np.stack([decoded.min(axis=(0, 1)), decoded.max(axis=(0, 1))], axis=1).tolist(),
         "mu": pack(mu.astype("<f4")),
-        "names": names,
+        "names": None if names is None else list(names),
         "mean": mu.mean(axis=0, dtype="float64").tolist(),
         "sliders": _sliders(mu, logvar),
     }
+    order = _most_varied(model.scaler.as_numpy(decoded))
+    windows = {} if observed is None else {"observed": np.asarray(observed)}
     left = budget - len(data["mu"])
-    windows = {} if observed is None else {"observed": observed}
-    program, reason = _packed_program(model, left)
+    program, about = _program_within(model, left)
     if program is None:
-        windows = {"grid": model.decode(_grid(data)), "decoded": decoded, **windows}
-        data["gridValues"] = GRID_VALUES
-        paragraphs = [_about_grid(reason, len(data["sliders"]))]
+        grid = model.decode(_grid(data["mean"], data["sliders"]), batch_size=256)
+        windows = {"grid": grid, "decoded": decoded, **windows}
+        program = {"gridValues": GRID_VALUES}
     else:
-        data |= program
         left -= len(program["weights"])
-        paragraphs = [_about_decoder(reason, len(mu))]
+    data |= program
     data["stored"] = _stored(windows, order, left)
-    if windows and len(data["stored"]) < len(channels):
-        paragraphs.append(_about_stored(len(data["stored"]), len(channels), program is None))
-    data["shown"] = _shown(order, data["stored"] if program is None else order)
+    drawn = [n for n in order if "program" in data or n in data["stored"]]
+    data["shown"] = sorted(drawn[:MOST_SHOWN])
+    about += _about_sliders(data, len(mu)) + _about_stored(windows, len(data["stored"]), len(order))
     return SECTION.format(
         style=_file("explorer.css"),
-        paragraphs="\n".join(f"<p>{paragraph}</p>" for paragraph in paragraphs),
+        about=about,
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         script=_file("decoder.js") + _file("explorer.js"),
     )
@@ -117,9 +114,92 @@ def _require_fit(decoded, channels, observed, names):
             f"observed has shape {np.shape(observed)}, expected {decoded.shape}. Give the windows "
             "that the posterior is of."
         )
-    for what, given, count in (
-        ("channels", channels, decoded.shape[2]),
-        ("names", names, len(decoded)),
-    ):
+    counts = (("channels", channels, decoded.shape[2]), ("names", names, len(decoded)))
+    for what, given, count in counts:
         if given is not None and len(given) != count:
             raise ValueError(f"Received {len(given)} {what}, expected {count}. Give one for each.")
+
+
+def _sliders(mu, logvar):
+    """The active latents with the most KL divergence, or the one with the most if none is active.
+
+    Each with its `reach` to either side of the mean: standard deviations of the aggregate
+    posterior, whose variance is that of the means plus the mean of the variances.
+    """
+    kl = keras.ops.convert_to_numpy(kl_divergence(mu, logvar)).mean(axis=0)
+    deviation = np.sqrt(mu.var(axis=0) + np.exp(logvar).mean(axis=0))
+    order = np.argsort(-kl, kind="stable")
+    active = [n for n in order if mu[:, n].var() > ACTIVE_VARIANCE] or order[:1]
+    return [
+        {"latent": int(n), "reach": REACH * float(deviation[n]), "kl": float(kl[n])}
+        for n in active[:MOST_SLIDERS]
+    ]
+
+
+def _most_varied(scaled):
+    """Channels of scaled windows `(N, T, C)`, those that vary most first."""
+    return np.argsort(-scaled.var(axis=(0, 1)), kind="stable").tolist()
+
+
+def _program_within(model, budget):
+    """`program` and packed `weights`, or `None` if they do not fit, and a sentence about it."""
+    try:
+        program, weights = describe_decoder(model)
+    except UnknownLayerError:
+        return None, "This decoder has layers that the page cannot evaluate. "
+    packed = pack_int24(weights)
+    if len(packed) > budget:
+        return None, f"This decoder, of {len(weights):,} weights, is too large for the page. "
+    about = f"The decoder itself, of {len(weights):,} weights, runs in this page. "
+    return {"program": program, "weights": packed}, about
+
+
+def _grid(mean, sliders):
+    """Latents `(sliders * GRID_VALUES, Z)`: each slider's in turn, the others at their means."""
+    z = np.tile(np.asarray(mean, "float32"), (len(sliders), GRID_VALUES, 1))
+    for row, slider in zip(z, sliders, strict=True):
+        row[:, slider["latent"]] += slider["reach"] * np.linspace(-1, 1, GRID_VALUES)
+    return z.reshape(-1, len(mean))
+
+
+def _stored(windows, order, budget):
+    """Channel -> packed windows of each kind, for the first channels in the order that fit.
+
+    Args:
+        windows: Dictionary of `(n, T, C)`.
+        order: Channels.
+        budget: Characters for all.
+    """
+    stored = {}
+    for channel in order if windows else []:
+        packed = {kind: pack_windows(values[..., channel]) for kind, values in windows.items()}
+        budget -= sum(len(part["bytes"]) for part in packed.values())
+        if budget < 0:
+            break
+        stored[channel] = packed
+    return stored
+
+
+def _about_sliders(data, count):
+    reach = f"{REACH:g} standard deviations to either side of its mean over {count:,} windows"
+    if "program" in data:
+        return (
+            f"A slider moves a latent up to {reach}; the other latents stay where they are. Click a "
+            "point of the scatter to load its window."
+        )
+    return (
+        f"In its place is a grid of one latent at a time, decoded before: a slider moves a latent "
+        f"in {GRID_VALUES} steps up to {reach}, and all other latents are at theirs. Click a point "
+        "of the scatter to see its window as the decoder makes it."
+    )
+
+
+def _about_stored(windows, stored, channels):
+    if not windows or stored == channels:
+        return ""
+    what = "Windows" if "grid" in windows else "Observed windows"
+    return f" {what} of {stored} of the {channels} channels fit into the page."
+
+
+def _file(name):
+    return files("ceneurovae.report").joinpath(name).read_text()
