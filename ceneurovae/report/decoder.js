@@ -248,8 +248,8 @@
     function weight(place) {
       if (!weights.has(place)) {
         const [offset, size, step] = place;
-        const part = integers.subarray(offset, offset + size);
-        weights.set(place, Float32Array.from(part, (integer) => step * integer));
+        const values = Float32Array.from(integers.subarray(offset, offset + size));
+        weights.set(place, values.map((value) => step * value));
       }
       return weights.get(place);
     }

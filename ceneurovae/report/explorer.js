@@ -29,7 +29,9 @@
   }
 
   async function unpack(text) {
-    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const characters = atob(text);
+    const bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
@@ -37,9 +39,12 @@
   // Whole numbers of three bytes each: all low bytes, then all middle, then all high ones.
   function fromInt24(bytes) {
     const count = bytes.length / 3;
-    const high = 2 * count;
-    const join = (_, i) => ((bytes[i] << 8) | (bytes[count + i] << 16) | (bytes[high + i] << 24)) >> 8;
-    return Int32Array.from({ length: count }, join);
+    const integers = new Int32Array(count);
+    for (let i = 0; i < count; i++) {
+      const [low, middle, high] = [bytes[i], bytes[count + i], bytes[2 * count + i]];
+      integers[i] = ((high << 24) | (middle << 16) | (low << 8)) >> 8;
+    }
+    return integers;
   }
 
   // Windows of one channel: a function from the index of a window to its samples.
