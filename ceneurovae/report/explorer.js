@@ -7,6 +7,8 @@
   const data = JSON.parse(root.querySelector(".explorer-data").textContent);
   const WIDTH = 1000;
   const HEIGHT = 100;
+  // Of a slider, from its middle to either side.
+  const STEPS = 60;
 
   function element(tag, properties, ...children) {
     const made = Object.assign(document.createElement(tag), properties);
@@ -223,14 +225,14 @@
     const sliders = data.sliders.map(({ latent, reach, kl }, i) => {
       const id = `explorer-latent-${latent}`;
       const mean = data.mean[latent];
-      const step = (2 * reach) / (grid ? data.gridValues - 1 : 120);
-      const input = element("input", { type: "range", id, min: -reach, max: reach, step });
+      const half = grid ? (data.gridValues - 1) / 2 : STEPS; // whole numbers are exact
+      const input = element("input", { type: "range", id, min: -half, max: half });
       const output = element("output", { htmlFor: id });
-      input.addEventListener("input", () => slid(i, mean + Number(input.value)));
+      input.addEventListener("input", () => slid(i, mean + (reach * input.value) / half));
       const label = element("label", { htmlFor: id }, `Latent ${latent} `, element("small", { textContent: `KL ${written(kl)} nats` }));
       form.append(element("div", { className: "explorer-slider" }, label, output, input));
       return () => {
-        input.value = state.z[latent] - mean;
+        input.value = Math.round((half * (state.z[latent] - mean)) / reach);
         output.textContent = state.z[latent].toFixed(2);
         input.setAttribute("aria-valuetext", output.textContent);
       };

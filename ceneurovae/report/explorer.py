@@ -23,12 +23,14 @@ MOST_SHOWN = 12
 REACH = 3.0
 GRID_VALUES = 9
 
-SECTION = """\
+HEADING = """\
 <section class="explorer" id="explorer">
-<style>
-{style}</style>
 <h2>Latent explorer</h2>
 <p>{about}</p>
+"""
+SECTION = """\
+<style>
+{style}</style>
 <noscript><p>The explorer needs JavaScript.</p></noscript>
 <div class="explorer-body" hidden>
 <form class="explorer-controls" autocomplete="off"></form>
@@ -65,7 +67,7 @@ def explorer_section(
         budget: Characters that the arrays may take. If the weights take more, there is a grid.
 
     Returns:
-        A `<section>` with its style and script.
+        A `<section>` with its style and script; without, where not even a grid fits.
 
     Raises:
         ValueError: if there is no window, or the shapes do not fit each other.
@@ -98,11 +100,13 @@ def explorer_section(
     data |= program
     data["stored"] = _stored(windows, order, left)
     drawn = [n for n in order if "program" in data or n in data["stored"]]
+    if not drawn:
+        about += "So are the windows that a grid of latents would need."
+        return HEADING.format(about=about) + "</section>\n"
     data["shown"] = sorted(drawn[:MOST_SHOWN])
     about += _about_sliders(data, len(mu)) + _about_stored(windows, len(data["stored"]), len(order))
-    return SECTION.format(
+    return HEADING.format(about=about) + SECTION.format(
         style=_file("explorer.css"),
-        about=about,
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         script=_file("decoder.js") + _file("explorer.js"),
     )

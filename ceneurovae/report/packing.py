@@ -34,4 +34,8 @@ def pack_windows(windows):
         low = high = 0.0
     step = (high - low) / (MISSING - 1) or 1.0
     steps = np.rint((np.where(observed, windows, low).astype("float64") - low) / step)
-    return {"low": low, "step": step, "bytes": pack(np.where(observed, steps, MISSING).astype("u1"))}
+    return {
+        "low": low,
+        "step": step,
+        "bytes": pack(np.where(observed, steps, MISSING).astype("u1")),
+    }
