@@ -248,7 +248,10 @@ def test_windows_of_the_channels_that_fit(opened, explored):
     assert "Windows of 2 of the 3 channels fit into the page." in page.page_source
     assert len(page.find_elements("css selector", ".explorer figcaption")) == 2
     section = section_of(explored, budget=1000)
-    assert "too large for the page. So are the windows" in section and "<script" not in section
+    assert (
+        "too large for the page. Nor is there room for the windows" in section
+        and "<script" not in section
+    )
 
 
 def test_a_decoder_of_other_layers_gets_a_grid(explored):

@@ -1,9 +1,9 @@
 """The decoder of a model as a list of operations that `decoder.js` carries out in a page.
 
 An operation makes one matrix, at last the window, of another. It is a dictionary of its name, `op`,
-and its arguments. A weight is `[offset, size, step]`: that part of one array of whole numbers, times
-`step`. `sum` adds up what several lists of operations make of the same matrix. Dropout is left out,
-and all is computed in single precision or better, whatever the precision of the training.
+and its arguments. A weight is `[offset, size, step]`: that part of one array of whole numbers,
+times `step`. `sum` adds up what several lists of operations make of the same matrix. Dropout is
+left out, and all is computed in single precision or better, whatever the precision of the training.
 """
 
 import keras

@@ -58,14 +58,13 @@
     };
   }
 
+  // Channel -> kind -> windows.
   async function unpackStored() {
-    const stored = {};
-    for (const [channel, kinds] of Object.entries(data.stored)) {
-      stored[channel] = {};
-      for (const [kind, packed] of Object.entries(kinds))
-        stored[channel][kind] = await unpackWindows(packed);
-    }
-    return stored;
+    const unpacked = Object.entries(data.stored).map(async ([channel, kinds]) => {
+      const windows = Object.entries(kinds).map(async ([kind, packed]) => [kind, await unpackWindows(packed)]);
+      return [channel, Object.fromEntries(await Promise.all(windows))];
+    });
+    return Object.fromEntries(await Promise.all(unpacked));
   }
 
   // What is on show: latents, the window they are of if any, and the slider moved on the grid.

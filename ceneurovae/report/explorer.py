@@ -101,7 +101,7 @@ def explorer_section(
     data["stored"] = _stored(windows, order, left)
     drawn = [n for n in order if "program" in data or n in data["stored"]]
     if not drawn:
-        about += "So are the windows that a grid of latents would need."
+        about += "Nor is there room for the windows of a grid of latents."
         return HEADING.format(about=about) + "</section>\n"
     data["shown"] = sorted(drawn[:MOST_SHOWN])
     about += _about_sliders(data, len(mu)) + _about_stored(windows, len(data["stored"]), len(order))
@@ -188,8 +188,8 @@ def _about_sliders(data, count):
     reach = f"{REACH:g} standard deviations to either side of its mean over {count:,} windows"
     if "program" in data:
         return (
-            f"A slider moves a latent up to {reach}; the other latents stay where they are. Click a "
-            "point of the scatter to load its window."
+            f"A slider moves a latent up to {reach}; the other latents stay where they are. "
+            "Click a point of the scatter to load its window."
         )
     return (
         f"In its place is a grid of one latent at a time, decoded before: a slider moves a latent "
