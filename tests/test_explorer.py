@@ -208,6 +208,8 @@ def test_a_window_is_loaded_with_all_its_latents(opened, explored, monkeypatch):
     z = mu[39].copy()
     z[latent] = press(page, posterior, latent, LEFT, 3)
     assert_drawn(traces(page), model.decode(z[None])[0])
+    status = page.find_element("class name", "explorer-status").text
+    assert status == "decoded, worm 39, latents movedobserved"
     load(page, 40)  # there is none
     assert_drawn(traces(page), model.decode(z[None])[0])
     number = page.find_element("css selector", ".explorer input[type=number]")
@@ -261,6 +263,14 @@ def test_a_decoder_of_other_layers_gets_a_grid(explored):
         describe_decoder(model)
     section = explorer_section(model, model.encode(x), CHANNELS)
     assert "has layers that the page cannot evaluate. In its place is a grid" in section
+
+
+def test_a_diverged_decoder_is_told():
+    model, x = make_model()
+    posterior = model.encode(x)
+    model.decoder.network.readout.bias.assign(np.full(36, np.nan))
+    section = explorer_section(model, posterior, CHANNELS)
+    assert "not finite: there is nothing to explore" in section and "<script" not in section
 
 
 def test_channels_are_picked(opened):

@@ -26,14 +26,23 @@
     sigmoid,
   };
 
-  // Adds row (n) times kernel (n, m) to the sums (m).
+  // Adds row (n) times kernel (n, m) to the sums (m). Four rows of the kernel at a time take less
+  // than half as long as one by one.
   function addProduct(sums, row, kernel) {
     const columns = sums.length;
-    for (let k = 0; k < row.length; k++) {
-      const value = row[k];
-      const start = k * columns;
-      for (let j = 0; j < columns; j++) sums[j] += value * kernel[start + j];
+    const fours = row.length - (row.length % 4);
+    for (let k = 0; k < fours; k += 4) {
+      const [a, b, c, d] = [row[k], row[k + 1], row[k + 2], row[k + 3]];
+      const first = k * columns;
+      const second = first + columns;
+      const third = second + columns;
+      const fourth = third + columns;
+      for (let j = 0; j < columns; j++)
+        sums[j] +=
+          a * kernel[first + j] + b * kernel[second + j] + c * kernel[third + j] + d * kernel[fourth + j];
     }
+    for (let k = fours; k < row.length; k++)
+      for (let j = 0; j < columns; j++) sums[j] += row[k] * kernel[k * columns + j];
   }
 
   const rowOf = (x, r) => x.data.subarray(r * x.columns, (r + 1) * x.columns);

@@ -67,7 +67,7 @@
     return Object.fromEntries(await Promise.all(unpacked));
   }
 
-  // What is on show: latents, the window they are of if any, and the slider moved on the grid.
+  // What is on show: latents, the window that was loaded if any, and the slider moved since.
   const state = { z: Float32Array.from(data.mean), index: null, moved: null };
 
   async function start() {
@@ -115,8 +115,8 @@
       if (!decode) {
         state.z.set(data.mean);
         state.index = null;
-        state.moved = slider;
       }
+      state.moved = slider;
       state.z[latent] = value;
       controls.show();
       drawSoon();
@@ -248,7 +248,10 @@
     function show() {
       sliders.forEach((update) => update());
       number.value = state.index === null ? "" : state.index + 1;
-      status.replaceChildren(...said());
+      const words = said();
+      if (status.dataset.said === words) return; // to be read out once
+      status.dataset.said = words;
+      status.replaceChildren(...withKeys(words));
     }
     return { show };
   }
@@ -256,12 +259,15 @@
   const choosable = () => data.channels.map((_, n) => n).filter((n) => data.program || data.stored[n]);
 
   function said() {
-    const key = (name) => element("span", { className: `explorer-key ${name}` });
-    if (state.index === null && state.moved === null) return [key(""), "decoded from latents, at first the mean of all windows"];
-    if (state.index === null) return [key(""), "decoded"];
+    if (state.index === null) return state.moved === null ? "decoded from the mean of the latents" : "decoded";
     const name = data.names ? data.names[state.index] : `window ${state.index + 1}`;
+    return `decoded, ${name}${state.moved === null ? "" : ", latents moved"}`;
+  }
+
+  function withKeys(words) {
+    const key = (name) => element("span", { className: `explorer-key ${name}` });
     const observed = Object.values(data.stored).some((kinds) => kinds.observed);
-    return [key(""), `decoded, ${name}`, ...(observed ? [key("observed"), "observed"] : [])];
+    return [key(""), words, ...(observed && state.index !== null ? [key("observed"), "observed"] : [])];
   }
 
   function makePicker(panels, drawSoon) {
@@ -285,4 +291,7 @@
   }
 
   window.ceneurovae.ready = start();
+  window.ceneurovae.ready.catch((error) => {
+    root.append(element("p", { textContent: `The explorer could not start: ${error.message}` }));
+  });
 })();

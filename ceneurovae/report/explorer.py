@@ -16,7 +16,7 @@ from ceneurovae.report.decoder_program import UnknownLayerError, describe_decode
 from ceneurovae.report.packing import pack, pack_int24, pack_windows
 
 # Characters that the arrays of the explorer may take in the page.
-BUDGET = 2_500_000
+BUDGET = 2_700_000
 MOST_SLIDERS = 8
 MOST_SHOWN = 12
 # A slider reaches so many standard deviations to either side, and a grid has so many values on it.
@@ -67,7 +67,8 @@ def explorer_section(
         budget: Characters that the arrays may take. If the weights take more, there is a grid.
 
     Returns:
-        A `<section>` with its style and script; without, where not even a grid fits.
+        A `<section>` with its style and script; of words alone where there is nothing to explore,
+        or not even a grid fits.
 
     Raises:
         ValueError: if there is no window, or the shapes do not fit each other.
@@ -77,6 +78,8 @@ def explorer_section(
         raise ValueError("There is no window to explore. Give the posterior of at least one.")
     decoded = model.decode(mu, batch_size=256)
     _require_fit(decoded, channels, observed, names)
+    if not np.isfinite(decoded).all():
+        return _without("The decoder's numbers are not finite: there is nothing to explore.")
     data = {
         "steps": decoded.shape[1],
         "rate": rate_hz,
@@ -101,8 +104,7 @@ def explorer_section(
     data["stored"] = _stored(windows, order, left)
     drawn = [n for n in order if "program" in data or n in data["stored"]]
     if not drawn:
-        about += "Nor is there room for the windows of a grid of latents."
-        return HEADING.format(about=about) + "</section>\n"
+        return _without(about + "Nor is there room for the windows of a grid of latents.")
     data["shown"] = sorted(drawn[:MOST_SHOWN])
     about += _about_sliders(data, len(mu)) + _about_stored(windows, len(data["stored"]), len(order))
     return HEADING.format(about=about) + SECTION.format(
@@ -110,6 +112,11 @@ def explorer_section(
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         script=_file("decoder.js") + _file("explorer.js"),
     )
+
+
+def _without(about):
+    """A section of words alone."""
+    return HEADING.format(about=about) + "</section>\n"
 
 
 def _require_fit(decoded, channels, observed, names):
@@ -192,9 +199,9 @@ def _about_sliders(data, count):
             "Click a point of the scatter to load its window."
         )
     return (
-        f"In its place is a grid of one latent at a time, decoded before: a slider moves a latent "
-        f"in {GRID_VALUES} steps up to {reach}, and all other latents are at theirs. Click a point "
-        "of the scatter to see its window as the decoder makes it."
+        "In its place is a grid of one latent at a time, decoded before: a slider takes a latent "
+        f"through {GRID_VALUES} values up to {reach}, and all other latents are at theirs. Click a "
+        "point of the scatter to see its window as the decoder makes it."
     )
 
 
