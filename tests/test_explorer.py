@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import hypothesis  # noqa: F401  before conftest freezes trio, which selenium brings
 import keras
 import numpy as np
 import pytest
