@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import h5py
+import hypothesis  # noqa: F401  warns of what selenium brings, if it comes after `collected`
 import numpy as np
 import pytest
 
