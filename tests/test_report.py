@@ -39,7 +39,7 @@ RATE_HZ = 2.0
 # In the order in which they are asked for.
 SECTIONS = (
     *("verdict", "data", "learning", "reconstructions", "channels", "latents", "trajectories"),
-    *("scatter", "null", "decoding", "environment"),
+    *("scatter", "explorer", "null", "decoding", "environment"),
 )
 
 
@@ -288,7 +288,7 @@ def test_what_was_not_run_is_not_shown(run, tmp_path):
         (tmp_path / "run" / f"{name}.json").unlink()
     page = write_report(tmp_path / "run", tmp_path / "page.html", splits=run[1])
     text = page.read_text()
-    found = re.findall(r'<section id="(\w+)"', text)
+    found = re.findall(r'<section [^>]*id="(\w+)"', text)
     assert found == [name for name in SECTIONS if name not in ("null", "decoding")]
     assert 'href="#null"' not in text
     bare = report.gather(tmp_path / "run", splits=run[1])

@@ -1,7 +1,6 @@
 """The report of a run as one HTML page, which asks nothing of the network."""
 
 import html
-import importlib.util
 import json
 import shlex
 from importlib.resources import files
@@ -122,9 +121,7 @@ def _render(environment, data, explorer, plotly):
 
 
 def _explorer(model, data):
-    """The section in which latents are moved, where it is built in."""
-    if importlib.util.find_spec("ceneurovae.report.explorer") is None:
-        return ""
+    """The section in which latents are moved."""
     from ceneurovae.report.explorer import explorer_section
 
     windows = data.windows
