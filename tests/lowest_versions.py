@@ -1,0 +1,35 @@
+"""Print the lowest versions that pyproject.toml allows, as constraints for pip.
+
+    python tests/lowest_versions.py > lowest.txt && pip install -c lowest.txt '.[test]'
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def lowest_versions() -> dict[str, str]:
+    """Name of each dependency, of the package and of its extras, -> the lowest version allowed.
+
+    Raises:
+        ValueError: if a dependency has no lower bound, or two different ones.
+    """
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    found: dict[str, str] = {}
+    for requirement in (requirement for each in lists for requirement in each):
+        name, bound = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()
+        if name == project["name"]:
+            continue
+        if not (version := re.fullmatch(r"(?:>=|==)([\d.]+)", bound)):
+            raise ValueError(f"'{requirement}' has no lower bound. Write '{name}>=VERSION'.")
+        if found.setdefault(name, version[1]) != version[1]:
+            raise ValueError(f"'{name}' has the lower bounds {found[name]} and {version[1]}.")
+    return found
+
+
+if __name__ == "__main__":
+    for name, version in sorted(lowest_versions().items()):
+        print(f"{name}=={version}")
