@@ -1,6 +1,6 @@
 """Print the lowest versions that pyproject.toml allows, as constraints for pip.
 
-    python tests/lowest_versions.py > lowest.txt && pip install -c lowest.txt '.[test]'
+python tests/lowest_versions.py > lowest.txt && pip install -c lowest.txt '.[test]'
 """
 
 import re
@@ -20,13 +20,14 @@ def lowest_versions() -> dict[str, str]:
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     found: dict[str, str] = {}
     for requirement in (requirement for each in lists for requirement in each):
-        name, bound = re.fullmatch(r"([\w.-]+)(.*)", requirement).groups()
-        if name == project["name"]:
+        if requirement.startswith(f"{project['name']}["):
             continue
-        if not (version := re.fullmatch(r"(?:>=|==)([\d.]+)", bound)):
-            raise ValueError(f"'{requirement}' has no lower bound. Write '{name}>=VERSION'.")
-        if found.setdefault(name, version[1]) != version[1]:
-            raise ValueError(f"'{name}' has the lower bounds {found[name]} and {version[1]}.")
+        match = re.fullmatch(r"([\w.-]+)(?:\[.*\])?(?:>=|==)([\d.]+)(?:[,;].*)?", requirement)
+        if match is None:
+            raise ValueError(f"'{requirement}' has no lower bound. Write 'NAME>=VERSION'.")
+        name, version = match.groups()
+        if found.setdefault(name, version) != version:
+            raise ValueError(f"'{name}' has two lower bounds, {found[name]} and {version}.")
     return found
 
 
