@@ -193,6 +193,7 @@ def join_machines() -> Place:
             _party.joined = True
             multihost_utils.sync_global_devices("ceneurovae")
     except RuntimeError as error:
+        _party.dismiss()
         if "must be called before" in str(error):
             raise ValueError(
                 "Something was computed on JAX before this process joined the others. Call "
@@ -202,12 +203,16 @@ def join_machines() -> Place:
             f"{here} did not find the others at {os.environ[VARIABLES[0]]}: {error}"
         ) from error
     _party.tell(f"Error: {here} was killed, or lost another one.")
-    if jax.device_count() != here.count * jax.local_device_count():
-        raise ValueError(
-            f"{here} has {jax.local_device_count()} of {jax.device_count()} devices. Give every "
-            "machine the same number, for instance by CUDA_VISIBLE_DEVICES."
-        )
+    _require_equal(here, jax.local_device_count(), jax.device_count())
     return here
+
+
+def _require_equal(here: Place, own: int, devices: int) -> None:
+    if own * here.count != devices:
+        raise ValueError(
+            f"{here} has {own} of {devices} devices. Give every machine the same number, for "
+            "instance by CUDA_VISIBLE_DEVICES."
+        )
 
 
 def _require_not_parted() -> None:
