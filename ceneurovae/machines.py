@@ -13,7 +13,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
+
+from ceneurovae.tracking import working
 
 VARIABLES = tuple(
     f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
@@ -38,7 +40,7 @@ class Place(NamedTuple):
     """Which process this is, from 0, and how many take part."""
 
     number: int = 0
-    count: int = 1
+    processes: int = 1
 
     @property
     def first(self) -> bool:
@@ -48,10 +50,10 @@ class Place(NamedTuple):
     @property
     def several(self) -> bool:
         """Whether others take part."""
-        return self.count > 1
+        return self.processes > 1
 
     def __str__(self) -> str:
-        return f"Process {self.number} of {self.count} (from 0)"
+        return f"Process {self.number} of {self.processes} (from 0)"
 
 
 class _Party:
@@ -112,9 +114,9 @@ def place(distribute: str | None = "auto") -> Place:
         if not value.isdecimal():
             raise ValueError(f"{name} is '{value}', expected a whole number.")
     here = Place(int(number), int(count))
-    if not here.number < here.count:
+    if not here.number < here.processes:
         raise ValueError(
-            f"{VARIABLES[2]} is {number}, expected a number from 0 to {here.count - 1}, as "
+            f"{VARIABLES[2]} is {number}, expected a number from 0 to {here.processes - 1}, as "
             f"{VARIABLES[1]} is {count}."
         )
     listed = addresses.split(",")
@@ -122,10 +124,10 @@ def place(distribute: str | None = "auto") -> Place:
         raise ValueError(
             f"{VARIABLES[0]} is '{addresses}', expected host:port, as in 10.0.0.1:12345."
         )
-    if len(listed) not in (1, here.count):
+    if len(listed) not in (1, here.processes):
         raise ValueError(
-            f"{VARIABLES[0]} has {len(listed)} addresses for {here.count} processes. Give that of "
-            "the first process, or all."
+            f"{VARIABLES[0]} has {len(listed)} addresses for {here.processes} processes. Give that "
+            "of the first process, or all."
         )
     return here
 
@@ -185,10 +187,11 @@ def join_machines() -> Place:
 
     _party.watch()
     _party.tell(f"Error: {here} did not find the others at {os.environ[VARIABLES[0]]}.")
-    if jax.config.jax_cpu_collectives_implementation is None:
+    if getattr(jax.config, "jax_cpu_collectives_implementation", None) is None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
-        with _silent_stdout():  # Gloo counts its peers there
+        # Gloo counts its peers on stdout.
+        with working("Waiting for the other machines"), _silent_stdout():
             keras.distribution.initialize()
             _party.joined = True
             multihost_utils.sync_global_devices("ceneurovae")
@@ -208,7 +211,7 @@ def join_machines() -> Place:
 
 
 def _require_equal(here: Place, own: int, devices: int) -> None:
-    if own * here.count != devices:
+    if own * here.processes != devices:
         raise ValueError(
             f"{here} has {own} of {devices} devices. Give every machine the same number, for "
             "instance by CUDA_VISIBLE_DEVICES."
@@ -240,17 +243,11 @@ def leave(status: int) -> None:
 
     In the ordinary way JAX would wait for them, and they for this one.
     """
-    if not _party.joined:
-        _party.dismiss()
-        return
-    _end(status)
-
-
-def _end(status: int) -> NoReturn:
     _party.dismiss()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    if _party.joined:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 class Machines:
@@ -273,18 +270,16 @@ class Machines:
         wanted = place()
         if keras.backend.backend() != "jax":
             return
-        if wanted.several:
-            _require_not_parted()
+        _require_not_parted()
         import jax
 
-        if not _party.parted:
-            self.place = Place(jax.process_index(), jax.process_count())
+        self.place = Place(jax.process_index(), jax.process_count())
         if self.several and not _party.joined:  # by the caller's own `initialize`
             _party.joined = True
             _party.watch()
         if wanted.several and not self.several:
             raise ValueError(
-                f"{VARIABLES[1]} is {wanted.count}, but this process is alone. Call "
+                f"{VARIABLES[1]} is {wanted.processes}, but this process is alone. Call "
                 "ceneurovae.machines.join_machines() first, before a model is made."
             )
 

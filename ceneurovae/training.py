@@ -160,7 +160,8 @@ def train(
     manifest = getattr(train_ds, "splits", None) and train_ds.splits.manifest()
     machines = devices.machines
     with ExitStack() as stack:
-        stack.enter_context(machines.together(_how_to_go_on(run_dir, machines)))
+        how_to_go_on = _how_to_go_on(run_dir, machines)
+        stack.enter_context(machines.together(how_to_go_on))
         machines.require_same(settings=settings, model=model.config.to_dict(), data=manifest)
         run, state = None, FitState()
         if run_dir is not None and machines.first:
@@ -188,6 +189,7 @@ def train(
             retries,
             jit_compile,
             devices,
+            how_to_go_on,
         )
         return training.run(callbacks, verbose if machines.first else 0)
 
@@ -196,7 +198,17 @@ class _Training:
     """One call of `train`, from its arguments to a trained model; it goes on from a `FitState`."""
 
     def __init__(
-        self, model, given, settings, annealing, run, state, retries, jit_compile, devices
+        self,
+        model,
+        given,
+        settings,
+        annealing,
+        run,
+        state,
+        retries,
+        jit_compile,
+        devices,
+        how_to_go_on,
     ):
         self.devices, self.machines = devices, devices.machines
         self.model, self.given, self.settings = model, given, settings
@@ -208,7 +220,7 @@ class _Training:
             self.train_ds = shuffled(self.train_ds, settings["batch_size"], settings["seed"])
         self.steps = steps_per_epoch(self.train_ds, settings["batch_size"])
         self.saved_epoch = None
-        self.interruption = Interruption(_how_to_go_on(run and run.path, self.machines))
+        self.interruption = Interruption(how_to_go_on)
 
     def run(self, callbacks, verbose):
         """Goes through what is left to do, and returns the history of the fit."""

@@ -56,7 +56,7 @@ def test_two_processes_learn_what_one_does_though_each_is_killed_once(
 
     (status, _, left), (killed, _, gone) = run_pair(run, simulated_worms, killed=(-1, 3))
     assert (status, killed) == (machines.LOST_STATUS, -signal.SIGKILL), left
-    assert f"ConnectionError: Process 0 of 2 (from 0) has lost another one, which" in left
+    assert "ConnectionError: Process 0 of 2 (from 0) has lost another one, which" in left
     assert go_on in left and go_on in gone
     assert len(RunFolder(run).read_history()) == 3
 
@@ -128,7 +128,7 @@ def test_only_who_has_joined_trains_with_others(
     message = {
         "jax": r"NUM_PROCESSES is 2, but this process is alone. Call .*join_machines\(\) first",
         "tensorflow": "the backend is tensorflow: .*PerReplica.*20585.* set KERAS_BACKEND=jax and",
-        "torch": "the backend is torch: Keras has no .* set KERAS_BACKEND=jax and, on every machine",
+        "torch": "the backend is torch: Keras has no .* set KERAS_BACKEND=jax and, on every",
     }[BACKEND]
     with pytest.raises(ValueError, match=message):
         train(model, windows, epochs=1, distribute="auto")
