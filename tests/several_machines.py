@@ -12,22 +12,33 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ceneurovae import VAEConfig, callbacks, cli, training
+import keras
+
+from ceneurovae import NeuroBehaviorVAE, VAEConfig, callbacks, cli, training
 from ceneurovae.import_data import load_splits
+from ceneurovae.machines import join_machines
+from ceneurovae.pipeline import stream
 
 EPOCHS, STEPS = 10, 20
 
 
 def train_here(run: Path, file: Path, distribute: str | None = None) -> None:
     """20 steps, of whose draws and dropout each machine makes its part."""
-    splits = load_splits(file, ["behavior"], seq_len=12, test_fraction=0.1, stride=2)
-    training.train_run(
-        splits,
-        VAEConfig(latent_dim=2, hidden_dim=8, encoder_steps=0, dropout=0.2),
-        run,
-        batch_size=len(splits.train) * EPOCHS // STEPS,
+    splits = load_splits(file, ["behavior"], seq_len=12, test_fraction=0.11, stride=2)
+    batch_size = len(splits.train) * EPOCHS // STEPS
+    train_ds, valid_ds, _ = stream(splits, batch_size)
+    keras.utils.set_random_seed(0)
+    config = VAEConfig(
+        seq_len=12, channels=3, latent_dim=2, hidden_dim=8, encoder_steps=0, dropout=0.2
+    )
+    training.train(
+        NeuroBehaviorVAE(config),
+        train_ds,
+        valid_ds,
         epochs=EPOCHS,
         seed=3,
+        refit=True,
+        run_dir=run,
         distribute=distribute,
         verbose=0,
     )
@@ -47,6 +58,7 @@ def main() -> None:
 
     training.FollowEpoch = Killed  # type: ignore[misc]
     if file:
+        join_machines()
         train_here(Path(run), Path(*file), "auto")
     else:
         sys.argv = ["ceneurovae", "train", "--resume", run, "--distribute", "auto"]
