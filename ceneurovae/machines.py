@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from ceneurovae.tracking import working
@@ -22,7 +22,9 @@ VARIABLES = tuple(
 )
 # What JAX says of a process that it cannot reach any more, in errors of several types.
 LOST = re.compile(
-    r"gloo|nccl|connection (closed|reset|refused)|coordination service|heartbeat|broken pipe", re.I
+    r"\b(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|FAILED_PRECONDITION|DEADLINE_EXCEEDED): "
+    r".*([Gg]loo|NCCL|[Cc]onnection|[Cc]oordination|[Hh]eartbeat|[Bb]roken pipe)",
+    re.DOTALL,
 )
 # Says the last line that it was told, if there is something in it, once its parent is gone.
 WATCHER = """
@@ -79,14 +81,16 @@ class _Party:
     def tell(self, line: str) -> None:
         """Gives the watcher its last words; none, and it ends in silence."""
         if self.watcher is not None and self.watcher.stdin is not None:
-            self.watcher.stdin.write(" ".join(line.split()) + "\n")
-            self.watcher.stdin.flush()
+            with suppress(BrokenPipeError):  # it was killed
+                self.watcher.stdin.write(" ".join(line.split()) + "\n")
+                self.watcher.stdin.flush()
 
     def dismiss(self) -> None:
         """Lets the watcher end in silence."""
         if self.watcher is not None and self.watcher.stdin is not None:
             self.tell("")
-            self.watcher.stdin.close()
+            with suppress(BrokenPipeError):
+                self.watcher.stdin.close()
             self.watcher.wait()
             self.watcher = None
 
@@ -313,7 +317,8 @@ class Machines:
             **parts: JSON types.
         """
         for name, content in parts.items():
-            own = json.dumps(content, sort_keys=True).encode()
+            text = json.dumps(content, sort_keys=True)
+            own = re.sub(" at 0x[0-9a-f]+", "", text).encode()  # of a function, such as a schedule
             if self.share(own) != own:
                 raise ValueError(
                     f"{self.place} has other {name} than the first one. Start all with the same "

@@ -151,9 +151,23 @@ def test_workers_of_tensorflow_are_sent_to_jax(
 
 
 @pytest.mark.once
+def test_a_lost_process_is_told_from_other_errors() -> None:
+    for error in (
+        "UNKNOWN: Gloo all-reduce failed: pair.cc:547] Connection closed by peer [10.0.0.2]:64",
+        "INTERNAL: Failed to disconnect from coordination service with status: INTERNAL",
+    ):
+        assert machines.LOST.search(error)
+    for error in ("Channel 'heartbeat' is missing.", "INTERNAL: no room", "igloo.h5: Connection"):
+        assert not machines.LOST.search(error)
+
+
+@pytest.mark.once
 def test_all_are_given_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = machines.Machines()
     alone.require_same(settings={"lr": 0.1})
+    there = json.dumps({"kl_schedule": repr(test_places).split(" at 0x")[0] + ">"})
+    monkeypatch.setattr(machines.Machines, "share", lambda self, own: there.encode())
+    alone.require_same(settings={"kl_schedule": repr(test_places)})
     monkeypatch.setattr(machines.Machines, "share", lambda self, own: b'{"lr": 0.2}')
     with pytest.raises(ValueError, match="has other settings than the first one. Start all with"):
         alone.require_same(settings={"lr": 0.1})
