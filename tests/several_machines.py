@@ -19,24 +19,21 @@ from ceneurovae.import_data import load_splits
 from ceneurovae.machines import join_machines
 from ceneurovae.pipeline import stream
 
-EPOCHS, STEPS = 10, 20
+EPOCHS, STEPS, SEED = 10, 20, 3
 
 
 def train_here(run: Path, file: Path, distribute: str | None = None) -> None:
-    """20 steps, of whose draws and dropout each machine makes its part."""
+    """20 steps, of whose draws and dropout each machine makes its part; as `train_run` does it."""
     splits = load_splits(file, ["behavior"], seq_len=12, test_fraction=0.11, stride=2)
-    batch_size = len(splits.train) * EPOCHS // STEPS
-    train_ds, valid_ds, _ = stream(splits, batch_size)
-    keras.utils.set_random_seed(0)
-    config = VAEConfig(
-        seq_len=12, channels=3, latent_dim=2, hidden_dim=8, encoder_steps=0, dropout=0.2
-    )
+    train_ds, valid_ds, _ = stream(splits, len(splits.train) * EPOCHS // STEPS, seed=SEED)
+    config = VAEConfig(latent_dim=2, hidden_dim=8, encoder_steps=0, dropout=0.2)
+    keras.utils.set_random_seed(SEED)
     training.train(
-        NeuroBehaviorVAE(config),
+        NeuroBehaviorVAE(training.fitted_to(config, splits.train)),
         train_ds,
         valid_ds,
         epochs=EPOCHS,
-        seed=3,
+        seed=SEED,
         refit=True,
         run_dir=run,
         distribute=distribute,

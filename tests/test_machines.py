@@ -61,7 +61,7 @@ def test_two_processes_learn_what_one_does_though_each_is_killed_once(
     assert len(RunFolder(run).read_history()) == 3
 
     (killed, _, gone), (status, _, left) = run_pair(run, killed=(6, -1))
-    assert killed == -signal.SIGKILL and status not in (0, -signal.SIGKILL), left
+    assert killed == -signal.SIGKILL and status not in (0, -signal.SIGKILL), (gone, left)
     assert go_on in left and go_on in gone
     assert len(RunFolder(run).read_history()) == 6
 
