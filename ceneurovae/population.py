@@ -90,7 +90,7 @@ class Population:
             raise ValueError(f"{unknown[0]} is no setting; known are {', '.join(SETTINGS)}.")
         space = self.space
         if space is None:
-            space = {n: v for n, v in SPACE.items() if n != "hide_share" or self.config.hide}
+            space = space_for(self.config)
         if not space:
             raise ValueError("The space is empty. Name what may change, with its choices.")
         ranges = {name: self._range(name, values) for name, values in space.items()}
@@ -371,6 +371,11 @@ def finish(
         verbose=verbose,
     )
     return Path(run_dir)
+
+
+def space_for(config: VAEConfig) -> dict[str, Any]:
+    """What changes where nothing is said."""
+    return {n: values for n, values in SPACE.items() if n != "hide_share" or config.hide}
 
 
 def draw(values: Any, rng: np.random.Generator) -> Any:

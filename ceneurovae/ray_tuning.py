@@ -1,12 +1,8 @@
 """`tune_population`: population-based training with Ray Tune, here or on a cluster."""
 
-import contextlib
 import dataclasses
-import logging
-import os
 import pickle
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +11,16 @@ import keras
 from ceneurovae.config import VAEConfig
 from ceneurovae.pipeline import PackedData, steps_per_epoch
 from ceneurovae.population import Member, MemberReport, Population, finish
+from ceneurovae.ray_start import ray_running, require_ray
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.search import write_trials
 from ceneurovae.search_folder import BEST, FOLDERS, RAY, begin, check_folder, config_for
 from ceneurovae.training import BATCH_SIZE, default_epochs
-from ceneurovae.trial_process import ENVIRONMENT
 
 # Of the members, the share that takes over from as many of the best after a generation.
 SHARE = 0.25
 # Hyperparameters are drawn anew with this probability, and are multiplied by one of these else.
 ANEW, FACTORS = 0.25, (1.2, 0.8)
-# For the processes of Ray: paths of data are those of the caller, and nobody is told of the use.
-SETTINGS = {
-    **ENVIRONMENT,
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-}
 # Checkpoints of a member that are kept: others begin with the last one, or go on with it.
 KEPT = 4
 
@@ -184,8 +173,8 @@ def _search(
     """Runs a search to its end: its members, and the folder of the best one's last checkpoint."""
     from ray import tune
 
-    from ceneurovae.ray_member import RayMember
-    from ceneurovae.ray_watch import Watch, members_of, watching
+    from ceneurovae.ray_member import RayMember, number_of
+    from ceneurovae.ray_watch import Watch, watching
 
     task = pickle.dumps((population, *data))
     trainable = tune.with_resources(
@@ -207,30 +196,38 @@ def _search(
                 name=folder.name,
                 storage_path=str(folder.parent),
                 stop={"training_iteration": population.generations},
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=KEPT, checkpoint_at_end=True
-                ),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=KEPT, checkpoint_at_end=True),
                 callbacks=[Watch()],
                 verbose=0,
             ),
         )
-    with watching(tell):
+    found: list[MemberReport] = []
+
+    def note(members: tuple[MemberReport, ...]) -> None:
+        found[:] = [_unless_over(member, population.generations) for member in members]
+        tell(tuple(found))
+
+    with watching(note):
         results = tuner.fit()
-    trials = results._experiment_analysis.trials
-    members = members_of(trials)
-    tell(members)
-    if any(member.status in ("running", "waiting") for member in members):
+    if any(member.status in ("running", "waiting") for member in found):
         raise KeyboardInterrupt
-    completed = [m for m in members if m.status == "completed" and m.score is not None]
+    completed = [m for m in found if m.status == "completed" and m.score is not None]
     if not completed:
-        messages = [member.message for member in members if member.message]
+        messages = [member.message for member in found if member.message]
         raise ValueError(
-            f"None of {len(members)} members came to its end; of the last one: "
+            f"None of {len(found)} members came to its end; of the last one: "
             f"{messages[-1] if messages else 'nothing is known'}"
         )
-    best = max(completed, key=lambda member: member.score or 0.0)
-    checkpoint = next(t.checkpoint for t in trials if members_of([t])[0].number == best.number)
-    return members, Path(checkpoint.path)
+    best = max(completed, key=lambda member: member.score or 0.0).number
+    ends = {number_of(result.metrics["trial_id"]): result.checkpoint for result in results}
+    return tuple(found), Path(ends[best].path)
+
+
+def _unless_over(member: MemberReport, generations: int) -> MemberReport:
+    """A member as it is: what Ray ended because it was interrupted is not completed."""
+    if member.status == "completed" and member.generation < generations:
+        return dataclasses.replace(member, status="waiting")
+    return member
 
 
 def _scheduler(population: Population) -> Any:
@@ -290,53 +287,6 @@ def _recorded(population: Population, train_ds: Any) -> dict[str, Any]:
         "backend": keras.backend.backend(),
         "data": splits and splits.manifest(),
     }
-
-
-def require_ray() -> None:
-    """Raises an `ImportError` that says how to install Ray, where it is not there."""
-    try:
-        import ray.tune  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"The engine ray needs Ray Tune ({error}): pip install 'ceneurovae[ray]'"
-        ) from error
-
-
-@contextlib.contextmanager
-def ray_running(address: str | None = None) -> Iterator[None]:
-    """A context with a connection to Ray: the one there is, a cluster, or one that ends with it.
-
-    Args:
-        address: Of a cluster; `RAY_ADDRESS` by default, and Ray on this machine without either.
-
-    Raises:
-        ConnectionError: if there is none at that address.
-    """
-    import ray
-
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    if ray.is_initialized():
-        yield
-        return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    folders = [str(Path(__file__).parent.parent), *filter(None, sys.path)]
-    variables = {name: os.environ[name] for name in SETTINGS}
-    local: dict[str, Any] = {}
-    if address == "local":
-        local["include_dashboard"] = False
-        variables["PYTHONPATH"] = os.pathsep.join(folders)
-    ray.init(
-        address=address,
-        runtime_env={"env_vars": variables},
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **local,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _check_resources(cpus: float, gpus: float | None) -> None:

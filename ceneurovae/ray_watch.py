@@ -53,9 +53,7 @@ def watching(tell: Tell) -> Iterator[None]:
 
 def members_of(trials: list[Trial]) -> tuple[MemberReport, ...]:
     """What is known of members from their trials."""
-    return tuple(
-        sorted((_member_of(trial) for trial in trials), key=lambda member: member.number)
-    )
+    return tuple(sorted((_member_of(trial) for trial in trials), key=lambda member: member.number))
 
 
 def _member_of(trial: Trial) -> MemberReport:

@@ -56,7 +56,10 @@ class Search(keras_tuner.Tuner):
         self.running, self.outcomes = {}, {}
         with contextlib.redirect_stdout(io.StringIO()):  # it says that it reloads
             super().__init__(
-                oracle, task["hypermodel"], directory=str(out.resolve()), project_name=FOLDERS[KERAS_TUNER]
+                oracle,
+                task["hypermodel"],
+                directory=str(out.resolve()),
+                project_name=FOLDERS[KERAS_TUNER],
             )
 
     def listen(self, report, isolate):
