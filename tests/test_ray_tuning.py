@@ -13,9 +13,6 @@ import pytest
 from conftest import make_windows, tiny_config
 from killed_runs import wait_for
 
-ray = pytest.importorskip("ray", reason="Ray is large: pip install 'ceneurovae[ray]' to test it")
-pytest.importorskip("ray.tune")
-
 from ceneurovae import import_h5, tune_population
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.pipeline import PackedData
@@ -23,6 +20,9 @@ from ceneurovae.population import Member, Population, train_generation
 from ceneurovae.ray_start import ray_running
 from ceneurovae.ray_tuning import _resources
 from ceneurovae.run_folder import RunFolder
+
+ray = pytest.importorskip("ray", reason="Ray is large: pip install 'ceneurovae[ray]' to test it")
+pytest.importorskip("ray.tune")
 
 SPACE = {"lr": (1e-3, 1e-2, "log"), "dropout": (0.01, 0.5), "noise": ["shared", "channel"]}
 QUICK = {"space": SPACE, "population": 2, "generations": 3, "epochs_per_generation": 2}
@@ -37,8 +37,13 @@ pytestmark = [
 @pytest.fixture(scope="module", autouse=True)
 def one_cpu():
     """Ray on one CPU: members train one after the other."""
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}},
+    )
     yield
     ray.shutdown()
 
@@ -87,8 +92,8 @@ def test_a_search_ends_in_a_run_with_its_schedule(search):
     assert float(rows[best.number - 1]["score"]) == best.score
 
 
-def test_a_member_that_takes_over_has_the_weights_of_its_source(search, tmp_path):
-    out, result, _ = search
+def test_a_member_that_takes_over_has_the_weights_of_its_source(search):
+    out, _, _ = search
     x = make_windows(60)
     population = Population(tiny_config(dropout=0.1), **QUICK)
     handed_over = 0
@@ -205,7 +210,7 @@ def test_members_that_fail_or_diverge_leave_the_others(tmp_path):
     assert (first.status, first.generation, first.source) == ("completed", 2, None)
     assert (second.status, second.message, second.score) == ("failed", "KeyError: 'a'", None)
     assert third.source == 1 and third.generation == 2  # it had diverged
-    assert [row["member"] for row in result.schedule][0] == 1
+    assert result.schedule[0]["member"] == 1
     with open(out / "members.csv", newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)][:2] == ["completed", "failed"]
 
