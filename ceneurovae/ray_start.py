@@ -39,16 +39,22 @@ def ray_running(address: str | None = None) -> Iterator[None]:
         address: Of a cluster; `RAY_ADDRESS` by default, and Ray on this machine without either.
 
     Raises:
+        ValueError: if it is the address of a Ray client, through which nothing is told on the way.
         ConnectionError: if there is none at that address.
     """
     import ray
 
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if "://" in address:
+        raise ValueError(
+            f"The address is '{address}', of a Ray client. Run the search on a machine of the "
+            "cluster, and give the address of its head, such as 192.168.0.1:6379."
+        )
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
     folders = [str(Path(__file__).parent.parent), *filter(None, sys.path)]
     variables = {name: os.environ[name] for name in SETTINGS}
     local: dict[str, Any] = {}

@@ -219,7 +219,8 @@ def _search(
             f"{messages[-1] if messages else 'nothing is known'}"
         )
     best = max(completed, key=lambda member: member.score or 0.0).number
-    ends = {number_of(result.metrics["trial_id"]): result.checkpoint for result in results}
+    each = [results[index] for index in range(len(results))]
+    ends = {number_of(result.metrics["trial_id"]): result.checkpoint for result in each}
     return tuple(found), Path(ends[best].path)
 
 

@@ -84,5 +84,8 @@ def _message(trial: Trial) -> str:
     cause = getattr(error, "cause", None)
     if cause is not None:
         return " ".join(str(cause).split())
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # A process that did not even begin has an error of its own at the end.
+    return lines[-1] if "creation task" in lines[0] else f"{type(error).__name__}: {lines[0]}"
