@@ -219,9 +219,11 @@ def _search(
             f"{messages[-1] if messages else 'nothing is known'}"
         )
     best = max(completed, key=lambda member: member.score or 0.0).number
-    each = [results[index] for index in range(len(results))]
-    ends = {number_of(result.metrics["trial_id"]): result.checkpoint for result in each}
-    return tuple(found), Path(ends[best].path)
+    for index in range(len(results)):
+        metrics, checkpoint = results[index].metrics, results[index].checkpoint
+        if metrics and checkpoint and number_of(metrics["trial_id"]) == best:
+            return tuple(found), Path(checkpoint.path)
+    raise FileNotFoundError(f"Ray has no checkpoint of member {best} in '{folder}'.")
 
 
 def _unless_over(member: MemberReport, generations: int) -> MemberReport:
