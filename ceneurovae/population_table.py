@@ -55,7 +55,8 @@ def member_line(member: MemberReport) -> str:
         told += f", begun as member {member.source}"
     if member.message is not None:
         return f"{told}: {values}: failed: {member.message}"
-    return f"{told}: {values}: score {shown_value(member.score)}"
+    score = "" if member.score is None else f"{member.score:.4g}"
+    return f"{told}: {values}: score {score}"
 
 
 @contextmanager

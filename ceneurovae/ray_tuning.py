@@ -1,8 +1,10 @@
 """`tune_population`: population-based training with Ray Tune, here or on a cluster."""
 
+import contextlib
 import dataclasses
+import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +209,7 @@ def _search(
         found[:] = [_unless_over(member, population.generations) for member in members]
         tell(tuple(found))
 
-    with watching(note):
+    with watching(note), _silent("ray.tune"):
         results = tuner.fit()
     if any(member.status in ("running", "waiting") for member in found):
         raise KeyboardInterrupt
@@ -224,6 +226,18 @@ def _search(
         if metrics and checkpoint and number_of(metrics["trial_id"]) == best:
             return tuple(found), Path(checkpoint.path)
     raise FileNotFoundError(f"Ray has no checkpoint of member {best} in '{folder}'.")
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """A context in which a logger says nothing: what failed is in the members' messages."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _unless_over(member: MemberReport, generations: int) -> MemberReport:
