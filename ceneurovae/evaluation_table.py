@@ -28,13 +28,17 @@ def scores_table(evaluation):
     if test.bits_per_sample is not None:
         caption += f"; {test.bits_per_sample:.3f} bits per observed value of {evaluation.split}"
     title = f"Held-out {evaluation.split} data, {test.num_windows} windows"
+    if test.seen_in_training:
+        title = f"{evaluation.split} data that was trained on, {test.num_windows} windows"
     table = Table(title=title, caption=caption)
     table.add_column("")
     for name in ("R2", "skill", "MSE", "ELBO", "IWAE", "KL", "active"):
         table.add_column(name, justify="right")
-    splits = {"validation": evaluation.validation, "train": evaluation.train}
-    seen = {name: scores for name, scores in splits.items() if scores is not None}
-    for name, scores in (_heldout(evaluation) | seen | _baselines(evaluation)).items():
+    beside = {} if evaluation.train is None else {"train": evaluation.train}
+    if evaluation.validation is not None:
+        trained_on = ", trained on" if evaluation.validation.seen_in_training else ""
+        beside = {f"validation{trained_on}": evaluation.validation} | beside
+    for name, scores in (_scored(evaluation) | beside | _baselines(evaluation)).items():
         table.add_row(
             name,
             *(_number(value) for value in (scores.r2, scores.skill, scores.mse)),
@@ -49,7 +53,7 @@ def channels_table(evaluation):
     table = Table(title=f"R2 of each channel, {evaluation.split}")
     table.add_column("channel", overflow="fold")
     table.add_column("missing", justify="right")
-    methods = _heldout(evaluation) | _baselines(evaluation)
+    methods = _scored(evaluation) | _baselines(evaluation)
     for name in methods:
         table.add_column(name, justify="right")
     for index, channel in enumerate(evaluation.test.per_channel):
@@ -84,8 +88,8 @@ def imputation_table(scores):
     return table
 
 
-def _heldout(evaluation):
-    """The model on held-out data, by name."""
+def _scored(evaluation):
+    """The model on the data that is scored, by name."""
     scores = {evaluation.split: evaluation.test}
     if evaluation.test.refined is not None:
         scores[f"{evaluation.split}, refined"] = evaluation.test.refined
@@ -93,7 +97,7 @@ def _heldout(evaluation):
 
 
 def _baselines(evaluation):
-    """The simple methods on held-out data, by name."""
+    """The simple methods on the same data, by name."""
     found = evaluation.baselines
     return {} if found is None else {"PCA": found.pca, "pPCA": found.ppca, "mean": found.mean}
 
