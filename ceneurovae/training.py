@@ -341,7 +341,8 @@ class _Training:
     def _refit(self, callbacks, verbose):
         """Trains anew on training and validation data, as many steps, with the choices made.
 
-        The rate, the ramp and the end of the training keep their places among the steps.
+        The rate, the ramp and the end of the training keep their places among the steps. The
+        scaler is that of the training data, for which the choices were made.
         """
         model, choices = self.model, self.state.choices
         model.set_weights(self.state.best_weights)
@@ -351,7 +352,7 @@ class _Training:
         if self.state.variables:
             fresh.build((None, model.decoder.seq_len, model.decoder.channels))
         else:
-            fresh.adapt(data, shrinkage=choices["shrinkage"])
+            fresh.adapt(data, shrinkage=choices["shrinkage"], scaler=model.scaler)
             self.state.take(fresh)
         if choices["decoder_gain"] > 0:
             trained = (choices["epoch"] + 1) * self.steps
@@ -428,16 +429,25 @@ class _Training:
 
 
 def _worst_channel(model, data, error):
-    """Name or number of the channel with the largest error in the batch of a `DivergenceError`."""
+    """Name or number of the channel with the largest error in the batch of a `DivergenceError`.
+
+    The error is that of the reconstruction or of the channel's mean, whichever is larger: a linear
+    model meets an outlier in one channel by being wrong in all that go along with it.
+    """
     if getattr(data, "epoch", None) is not None:
         data.epoch.number = error.epoch
     x = next(itertools.islice(iterate_batches(data), error.batch, None))
-    deviation = model.scaler.as_numpy(x) - model.scaler.as_numpy(model.reconstruct(x))
+    scaled = model.scaler.as_numpy(x)
+    deviation = scaled - model.scaler.as_numpy(model.reconstruct(x))
     seen = ~np.isnan(x)
-    squares = np.where(seen, np.square(deviation), 0).sum(axis=(0, 1)) / np.maximum(
-        seen.sum(axis=(0, 1)), 1
-    )
-    index = int(np.argmax(np.where(np.isfinite(squares), squares, np.inf)))
+
+    def mean_square(values):
+        values = np.where(seen, values.astype("float64"), 0)
+        return np.square(values).sum(axis=(0, 1)) / np.maximum(seen.sum(axis=(0, 1)), 1)
+
+    own = mean_square(scaled)
+    squares = np.nan_to_num(np.maximum(mean_square(deviation), own), nan=np.inf, posinf=np.inf)
+    index = int(np.lexsort((own, squares))[-1])
     channels = getattr(getattr(data, "source", None), "channels", None)
     return index if channels is None else f"'{channels[index]}'"
 
