@@ -145,14 +145,15 @@ def show_inspection(report):
     """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
 
     Args:
-        report: Dictionary with `files`, a list of what `inspect_file` gives, `suggestion`, a
-            command for all of them, and perhaps `runs`, a list of what `verify_run` gives.
+        report: Dictionary with `files`, a list of what `inspect_file` gives, `suggestion` and
+            `evaluation`, commands for all of them, and perhaps `runs`, a list of what `verify_run`
+            gives.
     """
     screen = Console(highlight=False)
     for file in report["files"]:
         _show_file(file, screen)
     if len(report["files"]) > 1:
-        _show_suggestion(report["suggestion"], "All together", screen)
+        _show_suggestion(report, "All together", screen)
     for run in report.get("runs", ()):
         _show_run(run, screen)
 
@@ -167,14 +168,16 @@ def _show_file(file, screen):
             _print_line(screen, line)
     for name, blocks in file["short_names"].items():
         _print_line(screen, f"'{name}' is short for {', '.join(blocks)}")
-    _show_suggestion(file["suggestion"], "To train", screen)
+    _show_suggestion(file, "To train", screen)
 
 
-def _show_suggestion(command, title, screen):
-    if command is None:
+def _show_suggestion(report, title, screen):
+    if report["suggestion"] is None:
         _print_line(screen, f"{title}: no command can be suggested; see the warnings.")
-    else:
-        _print_line(screen, f"{title}:\n  {command}")
+        return
+    _print_line(screen, f"{title}:\n  {report['suggestion']}")
+    if report["evaluation"] is not None:
+        _print_line(screen, f"Then, to see what it learned:\n  {report['evaluation']}")
 
 
 def _show_run(run, screen):
