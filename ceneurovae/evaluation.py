@@ -28,7 +28,7 @@ from ceneurovae.windows import Windows
 
 # Training and validation windows that are scored: they are there to be compared with.
 COMPARED_WINDOWS = 1000
-PARTS = ("test", "validation", "train")
+SCORED = ("test", "validation", "train")
 
 
 def evaluate(
@@ -70,10 +70,10 @@ def evaluate(
     Raises:
         ValueError: if there is no test window, or `trained_on` names something else.
     """
-    unknown = set(trained_on) - set(PARTS)
+    unknown = set(trained_on) - set(SCORED)
     if unknown:
         raise ValueError(
-            f"trained_on names {', '.join(sorted(unknown))}, expected some of {', '.join(PARTS)}."
+            f"trained_on names {', '.join(sorted(unknown))}, expected some of {', '.join(SCORED)}."
         )
     splits = {"test": test, "validation": validation, "train": train}
     splits = {name: _windows_of(data) for name, data in splits.items() if data is not None}

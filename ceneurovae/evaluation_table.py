@@ -41,8 +41,8 @@ def scores_table(evaluation):
     for name, scores in (_scored(evaluation) | beside | _baselines(evaluation)).items():
         table.add_row(
             name,
-            *(_number(value) for value in (scores.r2, scores.skill, scores.mse)),
-            *(_number(getattr(scores, bound, None), 1) for bound in ("elbo", "iwae", "kl")),
+            *(number(value) for value in (scores.r2, scores.skill, scores.mse)),
+            *(number(getattr(scores, bound, None), 1) for bound in ("elbo", "iwae", "kl")),
             str(getattr(scores, "active_units", "-")),
         )
     return table
@@ -57,7 +57,7 @@ def channels_table(evaluation):
     for name in methods:
         table.add_column(name, justify="right")
     for index, channel in enumerate(evaluation.test.per_channel):
-        scores = (_number(scores.per_channel[index].r2) for scores in methods.values())
+        scores = (number(scores.per_channel[index].r2) for scores in methods.values())
         table.add_row(channel.name, f"{channel.missing:.1%}", *scores)
     return table
 
@@ -71,7 +71,7 @@ def latents_table(evaluation):
     pca = evaluation.baselines.pca.latents_r2
     for readout, targets in evaluation.test.latents_r2.items():
         for target, r2 in targets.items():
-            table.add_row(f"{target}, {readout}", _number(r2), _number(pca[readout][target]))
+            table.add_row(f"{target}, {readout}", number(r2), number(pca[readout][target]))
     return table
 
 
@@ -84,7 +84,7 @@ def imputation_table(scores):
     for method in methods:
         table.add_column({"vae": "VAE", "ppca": "pPCA"}.get(method, method), justify="right")
     for pattern, row in scores.items():
-        table.add_row(pattern, *(_number(row.get(method)) for method in methods))
+        table.add_row(pattern, *(number(row.get(method)) for method in methods))
     return table
 
 
@@ -102,5 +102,6 @@ def _baselines(evaluation):
     return {} if found is None else {"PCA": found.pca, "pPCA": found.ppca, "mean": found.mean}
 
 
-def _number(value, digits=3):
+def number(value, digits=3):
+    """A number as it stands in a table, with a dash for `None`."""
     return "-" if value is None else f"{value:.{digits}f}"

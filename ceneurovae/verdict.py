@@ -42,11 +42,10 @@ class Verdict:
 
 def judge(result):
     """All that is wrong with an `Evaluation`, or that nothing is: a tuple of `Verdict`."""
-    checks = (no_test_data, never_reconstructed, collapsed, off_prior)
+    checks = [no_test_data]
     if not result.test.seen_in_training:
-        # What else is to be known of data that was held out.
-        held_out = (few_windows, drift, overfitting, no_better_than_pca)
-        checks = (checks[0], *held_out, *checks[1:])
+        checks += [few_windows, drift, overfitting, no_better_than_pca]
+    checks += [never_reconstructed, collapsed, off_prior]
     found = tuple(verdict for check in checks if (verdict := check(result)) is not None)
     return found or (sound(result),)
 
