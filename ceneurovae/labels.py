@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Label:
         return self.at(recording, start + windows.seq_len // 2)
 
 
-def read_labels(splits: Splits, names: list[str]) -> list[Label]:
+def read_labels(splits: Splits, names: Sequence[str]) -> list[Label]:
     """Reads labels of the recordings of `Splits` from their files.
 
     Args:
@@ -124,7 +125,7 @@ def find_labels(splits: Splits) -> list[Label]:
     return [label for label in found if len(label.distinct) > 1]
 
 
-def _channels_beside(recordings: list[Recording]) -> list[str]:
+def _channels_beside(recordings: Sequence[Recording]) -> list[str]:
     """Names of the channels of narrow blocks that all recordings have."""
     wanted = {recording.name for recording in recordings}
     options = ReadOptions(**_options(recordings))
@@ -155,22 +156,22 @@ def _in_narrow_blocks(source: Source, channels: tuple[str, ...]) -> list[str]:
     return [name for block in blocks for name in block.channels]
 
 
-def _is_said_of(recordings: list[Recording], name: str) -> bool:
+def _is_said_of(recordings: Sequence[Recording], name: str) -> bool:
     """Whether a name is that of a label of all recordings."""
     return all(name in recording.labels for recording in recordings)
 
 
-def _options(recordings: list[Recording]) -> dict:
+def _options(recordings: Sequence[Recording]) -> dict:
     """The fields of `ReadOptions` with which recordings were read."""
     reading = recordings[0].reading
     return {k: v for k, v in reading.items() if k not in ("align", "resample_hz")}
 
 
-def _of_recordings(name: str, recordings: list[Recording]) -> Label:
+def _of_recordings(name: str, recordings: Sequence[Recording]) -> Label:
     """The `Label` that is one value for each recording, or one for each of its stretches."""
     given = [np.atleast_1d(recording.labels[name]) for recording in recordings]
     together = np.concatenate([values.astype(object) for values in given])
-    classes = ()
+    classes: tuple[str, ...] = ()
     if any(isinstance(value, str) for value in together):
         classes = tuple(sorted({str(value) for value in together}))
     values = []
@@ -188,7 +189,7 @@ def _of_recordings(name: str, recordings: list[Recording]) -> Label:
     return Label(name, tuple(values), classes)
 
 
-def _of_channels(names: list[str], recordings: list[Recording]) -> list[Label]:
+def _of_channels(names: Sequence[str], recordings: Sequence[Recording]) -> list[Label]:
     """The `Label`s of the channels that names stand for."""
     columns: dict[str, dict[str, tuple[Recording, np.ndarray]]] = {}
     for path in dict.fromkeys(recording.path for recording in recordings):

@@ -1,6 +1,7 @@
 """What the points of a report can be coloured by."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Colouring:
 
 
 def colourings(
-    shown: ShownWindows, recordings: tuple[Recording, ...], labels: list[Label]
+    shown: ShownWindows, recordings: Sequence[Recording], labels: Sequence[Label]
 ) -> tuple[Colouring, ...]:
     """What the points of `ShownWindows` can be coloured by, at the middle of each window.
 
@@ -43,7 +44,7 @@ def colourings(
     """
     rate = recordings[0].rate_hz
     name = "time (s)" if rate else "time (samples)"
-    found = [Colouring(name, shown.middle / (rate or 1.0))]
+    found: list[Colouring | None] = [Colouring(name, shown.middle / (rate or 1.0))]
     found += [_of_label(label, shown) for label in labels if label.is_channel]
     several = np.unique(shown.recording)
     if 1 < len(several) <= MOST_CATEGORIES:
