@@ -152,15 +152,18 @@ def inspect(
 
 
 def _inspected(paths, options):
-    """What `inspect_file` says of each file, and a command for all."""
+    """What `inspect_file` says of each file, and commands for all."""
     if not paths:
         return {"files": []}
     from ceneurovae.inspection import inspect_file
-    from ceneurovae.suggestion import suggest_command
+    from ceneurovae.suggestion import suggest_commands
 
     files = [inspect_file(path, options) for path in probed(paths, options)]
-    together = files[0]["suggestion"] if len(files) == 1 else suggest_command(paths, files)
-    return {"files": files, "suggestion": together}
+    if len(files) == 1:
+        train, evaluate = files[0]["suggestion"], files[0]["evaluation"]
+    else:
+        train, evaluate = suggest_commands(paths, files) or (None, None)
+    return {"files": files, "suggestion": train, "evaluation": evaluate}
 
 
 def _refuse_leaks(report):
