@@ -188,6 +188,11 @@ class RunFolder:
         return (self.path / "choices.json").exists()
 
     @property
+    def refitted(self):
+        """Whether its model was in the end trained on validation data too."""
+        return self.is_finished and bool(self.training.get("refit"))
+
+    @property
     def config(self):
         """The `VAEConfig`."""
         return VAEConfig.from_dict(self._read_json("config.json")["model"])
