@@ -13,6 +13,8 @@ from ceneurovae.model.loss import (
     loss_huber,
     loss_mse,
     loss_poisson,
+    require_delta,
+    require_reduction,
 )
 from ceneurovae.model.missing import split_missing
 
@@ -35,6 +37,9 @@ class Likelihood(keras.layers.Layer):
 
     Args:
         reduction: `"sum"` or `"mean"` of the loss over the observed `(T, C)`.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
 
     # Whether stretching in time and scaling leave data of the kind that it was.
@@ -46,6 +51,7 @@ class Likelihood(keras.layers.Layer):
 
     def __init__(self, reduction="sum", **kwargs):
         super().__init__(**kwargs)
+        require_reduction(reduction)
         self.reduction = reduction
 
     def build(self, input_shape):
@@ -119,11 +125,15 @@ class HuberLikelihood(Likelihood):
     """Huber loss; see `loss_huber`.
 
     Args:
-        delta: Error above which the loss is linear.
+        delta: Error above which the loss is linear, above 0.
+
+    Raises:
+        ValueError: if `delta` is not above 0.
     """
 
     def __init__(self, delta=1.0, **kwargs):
         super().__init__(**kwargs)
+        require_delta(delta)
         self.delta = delta
 
     def loss(self, x, expected, scaler):

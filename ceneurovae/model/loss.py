@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.config import REDUCTIONS
+
 LOG_TWO_PI = float(np.log(2 * np.pi))
 # Error from which the Huber loss is linear, in standard deviations of a channel.
 HUBER_DELTA = 1.0
@@ -28,8 +30,24 @@ LOG_FACTORIAL_SERIES = (
 )
 
 
+def require_reduction(reduction):
+    """Raises a `ValueError` unless `reduction` is `"sum"` or `"mean"`."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(REDUCTIONS)}.")
+
+
+def require_delta(delta):
+    """Raises a `ValueError` if the `delta` of a Huber loss is a number that is not above 0."""
+    if isinstance(delta, Real) and not delta > 0:
+        raise ValueError(
+            f"delta is {delta!r}, expected a number above 0, in the units of the values. "
+            f"Use {HUBER_DELTA} for standardised ones."
+        )
+
+
 def _reduce(values, observed, reduction):
     """`(B, T, C)` -> `(B,)` over the observed entries; an example with none gives 0."""
+    require_reduction(reduction)
     total = ops.sum(ops.where(observed, values, ops.zeros_like(values)), axis=(1, 2))
     if reduction == "sum":
         return total
@@ -58,6 +76,9 @@ def loss_mse(y_true, y_pred, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y_true, y_pred, observed = _observed(y_true, y_pred)
     return _reduce(ops.square(y_pred - y_true), observed, reduction)
@@ -78,7 +99,11 @@ def loss_huber(y_true, y_pred, delta=HUBER_DELTA, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither, or `delta` a number that is not above 0.
     """
+    require_delta(delta)
     y_true, y_pred, observed = _observed(y_true, y_pred)
     size = ops.abs(y_pred - y_true)
     inside = ops.minimum(size, delta)
@@ -102,6 +127,9 @@ def loss_gaussian(y_true, y_pred, logvar, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y_true, y_pred, logvar, observed = _observed(y_true, y_pred, logvar)
     scaled = (y_pred - y_true) * ops.exp(-0.5 * logvar)
@@ -125,6 +153,9 @@ def loss_poisson(y_true, log_rate, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y, log_rate, observed = _observed(y_true, log_rate)
     large, below, above = _split_at_stirling(y)
@@ -149,6 +180,9 @@ def loss_bernoulli(y_true, logit, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y, logit, observed = _observed(y_true, logit)
     values = y * ops.softplus(-logit) + (1.0 - y) * ops.softplus(logit)
