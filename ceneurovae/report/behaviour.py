@@ -2,12 +2,20 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Array
 from ceneurovae.import_data import reading_of
 from ceneurovae.readers import ReadOptions, open_sources, read_alike
+from ceneurovae.readers.source import Source
+from ceneurovae.recording import Recording
 from ceneurovae.short import fill_short
+
+if TYPE_CHECKING:
+    from ceneurovae.report.shown_windows import ShownWindows
 
 # A block with more channels than this is a population rather than a behaviour.
 WIDEST, MOST = 8, 12
@@ -27,7 +35,7 @@ class Colouring:
 
     name: str
     values: np.ndarray
-    categories: tuple | None = None
+    categories: tuple[str, ...] | None = None
 
 
 class Behaviour:
@@ -37,8 +45,9 @@ class Behaviour:
         manifest: Manifest of the run's splits.
     """
 
-    def __init__(self, manifest):
-        self.names, self._recordings = (), {}
+    def __init__(self, manifest: JSON) -> None:
+        self.names: tuple[str, ...] = ()
+        self._recordings: dict[str, Recording] = {}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # said when the files were read before
@@ -48,7 +57,7 @@ class Behaviour:
         except ValueError as error:
             warnings.warn(f"The behaviour in the files is not shown: {error}", stacklevel=2)
 
-    def _read(self, manifest, names):
+    def _read(self, manifest: JSON, names: Sequence[str]) -> None:
         paths = list(dict.fromkeys(recording["path"] for recording in manifest["recordings"]))
         filled = {r["name"] for r in manifest["recordings"] if r.get("filled_up")}
         for recording in read_alike(paths, names, reading_of(manifest)):
@@ -57,7 +66,7 @@ class Behaviour:
             self._recordings[recording.name] = recording
         self.names = tuple(names)
 
-    def at(self, recording, samples):
+    def at(self, recording: str, samples: Array) -> Array:
         """Values `(n, B)` of the `B` channels at samples of a recording, by its name."""
         if not self.names:
             return np.empty((len(samples), 0))
@@ -65,7 +74,7 @@ class Behaviour:
             return np.stack([values[sample : sample + 1][0] for sample in samples])
 
 
-def _candidates(manifest):
+def _candidates(manifest: JSON) -> list[str]:
     """Names of the channels of narrow blocks that all recordings have."""
     wanted = {recording["name"] for recording in manifest["recordings"]}
     reading = reading_of(manifest)
@@ -79,7 +88,7 @@ def _candidates(manifest):
     return [name for name in found[0] if all(name in names for names in found)]
 
 
-def _narrow(source, channels):
+def _narrow(source: Source, channels: Sequence[str]) -> list[str]:
     """Channels of the narrow blocks of a `Source` as long as the chosen ones; behaviour first."""
     selection = source.select(channels)
     behaviour = source.short_names.get("behavior", ())
@@ -95,7 +104,9 @@ def _narrow(source, channels):
     return [name for block in blocks for name in block.channels]
 
 
-def colourings(shown, recordings, behaviour):
+def colourings(
+    shown: "ShownWindows", recordings: Sequence[Recording], behaviour: Behaviour
+) -> tuple[Colouring, ...]:
     """What the points of `ShownWindows` can be coloured by, at the middle of each window.
 
     Args:
@@ -109,12 +120,12 @@ def colourings(shown, recordings, behaviour):
     """
     rate = recordings[0].rate_hz
     name = "time (s)" if rate else "time (samples)"
-    found = [Colouring(name, shown.middle / (rate or 1.0))]
+    found: list[Colouring | None] = [Colouring(name, shown.middle / (rate or 1.0))]
     values = np.empty((len(shown.start), len(behaviour.names)))
     for index in np.unique(shown.recording):
         rows = shown.recording == index
         values[rows] = behaviour.at(recordings[index].name, shown.middle[rows])
-    found += [Colouring(*pair) for pair in zip(behaviour.names, values.T, strict=True)]
+    found += [Colouring(n, column) for n, column in zip(behaviour.names, values.T, strict=True)]
     if len(np.unique(shown.recording)) > 1:
         found.append(_categories("recording", [shown.names[n] for n in shown.recording]))
     for label in recordings[0].labels:
@@ -123,7 +134,7 @@ def colourings(shown, recordings, behaviour):
     return tuple(c for c in found if c is not None and not np.isnan(c.values).all())
 
 
-def _labels(label, shown, recordings):
+def _labels(label: str, shown: "ShownWindows", recordings: Sequence[Recording]) -> list[Any]:
     """The value of a label for each window: that of its recording, or of its stretch."""
     found = []
     for index, start in zip(shown.recording, shown.start, strict=True):
@@ -133,7 +144,7 @@ def _labels(label, shown, recordings):
     return found
 
 
-def _categories(name, values):
+def _categories(name: str, values: Sequence[Any]) -> Colouring | None:
     """The `Colouring` of names or numbers, `None` for names that are too many to tell apart."""
     names = sorted({str(value) for value in values})
     if len(names) <= MOST_CATEGORIES:

@@ -1,10 +1,15 @@
 """What is written below the plots: how to read them."""
 
+from typing import TYPE_CHECKING
+
 from ceneurovae.report.figures import LOWEST_R2, MOST_RECORDINGS
 from ceneurovae.report.timeline import BINS
 
+if TYPE_CHECKING:
+    from ceneurovae.report.data import ReportData
 
-def captions(data):
+
+def captions(data: "ReportData") -> dict[str, str]:
     """A caption for each plot of the page, by name.
 
     Args:
@@ -73,7 +78,7 @@ def captions(data):
     }
 
 
-def _learning_curves(data):
+def _learning_curves(data: "ReportData") -> str:
     text = (
         "Training and validation data over the epochs, each value a mean per window. The ELBO, "
         "with KL weight 1 throughout, is what training raises; it is minus the sum of the two "
@@ -87,7 +92,7 @@ def _learning_curves(data):
     return text
 
 
-def _behaviours(data):
+def _behaviours(data: "ReportData") -> str:
     if not data.trajectory.behaviours:
         return ""
     return (
@@ -96,7 +101,7 @@ def _behaviours(data):
     )
 
 
-def describe_gap(data):
+def describe_gap(data: "ReportData") -> str:
     """What the null control says, in a sentence; empty where it was not run."""
     if data.null is None:
         return ""
