@@ -2,8 +2,10 @@
 
 from rich.table import Table
 
+from ceneurovae.hints import JSON
 
-def control_tables(found):
+
+def control_tables(found: JSON) -> list[Table]:
     """A `rich` table for each of the controls that were made.
 
     Args:
@@ -14,7 +16,7 @@ def control_tables(found):
     return [makers[name](result) for name, result in found.items()]
 
 
-def null_table(found):
+def null_table(found: JSON) -> Table:
     """Scores of the run and of refits on data without its structure."""
     table = Table(title=f"Trained on null data, {found['refits']} refits, {found['split']} data")
     table.add_column("")
@@ -31,7 +33,7 @@ def null_table(found):
     return table
 
 
-def decoding_table(found):
+def decoding_table(found: JSON) -> Table:
     """Scores of labels, a line each."""
     data = "data of all splits" if found["split"] == "all" else f"{found['split']} data"
     table = Table(
@@ -50,7 +52,7 @@ def decoding_table(found):
     return table
 
 
-def seeds_table(found):
+def seeds_table(found: JSON) -> Table:
     """How well the latents of each seed predict those of each other."""
     table = Table(title=f"R2 of one seed's latents from another's, {found['split']} data")
     table.add_column("from \\ to")
@@ -65,10 +67,10 @@ def seeds_table(found):
     return table
 
 
-def _spread(score, digits=3):
+def _spread(score: JSON, digits: int = 3) -> str:
     spread = "" if score["std"] is None else f" ± {score['std']:.{digits}f}"
     return _number(score["mean"], digits) + spread
 
 
-def _number(value, digits=3):
+def _number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
