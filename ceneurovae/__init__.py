@@ -4,6 +4,7 @@ Names are imported when they are first used: reading files does not wait for Ten
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -45,11 +46,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ceneurovae' has no attribute '{name}'")
     return getattr(importlib.import_module(f"ceneurovae.{_HOME_OF[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ceneurovae.hints import Array, PathLike
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.whole_file import whole_file
 
 LISTS = ("variables", "optimizer", "best_weights")
@@ -36,16 +36,16 @@ class FitState:
     phase: str = "fit"
     epoch: int = 0
     over: bool = False
-    rows: list = field(default_factory=list)
+    rows: list[JSON] = field(default_factory=list)
     best: float | None = None
     best_epoch: int | None = None
     rate: float = 1.0
     first_loss: float | None = None
-    choices: dict | None = None
+    choices: JSON | None = None
     shrinkage: Any = None
-    variables: list = field(default_factory=list)
-    optimizer: list = field(default_factory=list)
-    best_weights: list = field(default_factory=list)
+    variables: list[Array] = field(default_factory=list)
+    optimizer: list[Array] = field(default_factory=list)
+    best_weights: list[Array] = field(default_factory=list)
 
     def take(self, model: Any) -> None:
         """Takes over the variables of a model, and of the optimizer it has."""

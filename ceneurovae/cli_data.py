@@ -2,14 +2,18 @@
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ceneurovae.config import VAEConfig
 from ceneurovae.hints import JSON, Paths
-from ceneurovae.readers.options import ReadOptions
-from ceneurovae.splits import Splits
+
+if TYPE_CHECKING:
+    from ceneurovae.config import VAEConfig
+    from ceneurovae.hints import JSON
+    from ceneurovae.readers.options import ReadOptions
+    from ceneurovae.splits import Splits
 
 
-def probed(paths: Paths, options: ReadOptions) -> list[Path]:
+def probed(paths: Paths, options: "ReadOptions") -> list[Path]:
     """The files that paths stand for, after a look at each that may crash without harm."""
     from ceneurovae.readers import expand_paths
     from ceneurovae.readers.probe import probe
@@ -19,7 +23,7 @@ def probed(paths: Paths, options: ReadOptions) -> list[Path]:
     return files
 
 
-def read_data(given: JSON) -> tuple[Splits, VAEConfig]:
+def read_data(given: "JSON") -> "tuple[Splits, VAEConfig]":
     """The `Splits` and the `VAEConfig` that options of the command line ask for.
 
     Args:

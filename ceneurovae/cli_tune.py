@@ -2,18 +2,26 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-# Options of `train` that a search does otherwise, or has no use for.
+from ceneurovae.hints import JSON
+
+if TYPE_CHECKING:
+    from ceneurovae.config import VAEConfig
+    from ceneurovae.hints import JSON
+    from ceneurovae.splits import Splits
+    from ceneurovae.tuning import TuningResult
+
 NOT_SHARED = (
     *("context", "files", "out", "resume", "patience", "retries", "tensorboard", "distribute"),
 )
 
 
-def add_tune(app, train):
+def add_tune(app: typer.Typer, train: Callable[..., Any]) -> None:
     """Adds the command to the command line.
 
     Args:
@@ -27,13 +35,14 @@ def add_tune(app, train):
         if name not in NOT_SHARED
     ]
 
-    def command(**given):
-        return tune(given.pop("context"), given.pop("files"), given.pop("out"), **given)
+    def command(**given: Any) -> None:
+        tune(given.pop("context"), given.pop("files"), given.pop("out"), **given)
 
     options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
     options = [option for option in options if option.name != "shared"] + shared
-    command.__signature__ = inspect.Signature(options)
-    command.__annotations__ = {option.name: option.annotation for option in options}
+    adapted: Any = command  # Typer takes its options from these
+    adapted.__signature__ = inspect.Signature(options)
+    adapted.__annotations__ = {option.name: option.annotation for option in options}
     app.command(name="tune", help=tune.__doc__)(command)
 
 
@@ -58,8 +67,8 @@ def tune(
     patience: Annotated[
         int, typer.Option(help="Epochs without progress before a trial ends.")
     ] = 10,
-    **shared,
-):
+    **shared: Any,
+) -> None:
     """Search for the best settings, and train with them; the same command goes on with a search."""
     from ceneurovae import console
     from ceneurovae.trial_process import ENVIRONMENT
@@ -68,7 +77,9 @@ def tune(
     given = {
         parameter.name
         for parameter in context.command.params
-        if context.get_parameter_source(parameter.name).name != "DEFAULT"
+        if parameter.name is not None
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name != "DEFAULT"
     }
     splits, config = _read({**shared, "files": files})
     quiet = shared["quiet"]
@@ -106,13 +117,10 @@ def tune(
     except KeyboardInterrupt as interrupt:
         console.say("Interrupted. To go on, give the same command again.")
         raise typer.Exit(128 + getattr(interrupt, "number", 2)) from None
-    if result.run_dir is None:
-        console.say("The search is over. Its chief trains with the best.")
-        return
     _show(result, splits)
 
 
-def _read_space(path):
+def _read_space(path: Path) -> "JSON":
     try:
         space = json.loads(path.read_text())
     except ValueError as error:
@@ -122,7 +130,7 @@ def _read_space(path):
     return space
 
 
-def _read(given):
+def _read(given: "JSON") -> "tuple[Splits, VAEConfig]":
     from ceneurovae.cli_data import read_data
 
     splits, config = read_data(given)
@@ -131,12 +139,15 @@ def _read(given):
     return splits, config
 
 
-def _show(result, splits):
+def _show(result: "TuningResult", splits: "Splits") -> None:
     """Evaluates the run with the best settings, and prints the results."""
     from ceneurovae import console
     from ceneurovae.evaluation import evaluate_run
     from ceneurovae.evaluation_table import show_evaluation
 
+    if result.run_dir is None or result.best is None:
+        console.say("The search is over. Its chief trains with the best.")
+        return
     evaluation = evaluate_run(result.run_dir, splits, imputation=False)
     best = ", ".join(f"{name} {value}" for name, value in result.best.items())
     show_evaluation(evaluation)

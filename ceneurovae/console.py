@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from ceneurovae.hints import JSON
-
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from ceneurovae.hints import JSON
 
 # Fastest first, as measured by tests/benchmarks/train_speed.py on CPUs.
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -129,7 +129,7 @@ def import_keras(progress: "Progress") -> None:
     progress.remove_task(task)
 
 
-def runs_table(runs: Sequence[JSON]) -> Table:
+def runs_table(runs: "Sequence[JSON]") -> Table:
     """A `rich` table of what `compare_runs` found, one line per run."""
     table = Table(title=f"{len(runs)} runs")
     for name in ("run", "model"):
@@ -148,7 +148,7 @@ def runs_table(runs: Sequence[JSON]) -> Table:
     return table
 
 
-def show_inspection(report: JSON) -> None:
+def show_inspection(report: "JSON") -> None:
     """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
 
     Args:
@@ -164,7 +164,7 @@ def show_inspection(report: JSON) -> None:
         _show_run(run, screen)
 
 
-def _show_file(file: JSON, screen: Console) -> None:
+def _show_file(file: "JSON", screen: Console) -> None:
     count = len(file["recordings"])
     head = f"{file['path']}: layout {file['layout']}, {count} recording{'s' * (count != 1)}"
     _print_line(screen, head)
@@ -184,7 +184,7 @@ def _show_suggestion(command: str | None, title: str, screen: Console) -> None:
         _print_line(screen, f"{title}:\n  {command}")
 
 
-def _show_run(run: JSON, screen: Console) -> None:
+def _show_run(run: "JSON", screen: Console) -> None:
     _print_line(screen, f"{run['path']}: run")
     for part in ("train", "valid", "test"):
         told = run[part]
@@ -208,7 +208,7 @@ def _print_line(screen: Console, text: str) -> None:
     screen.print(text, markup=False, soft_wrap=True)
 
 
-def _alike(recordings: Sequence[JSON]) -> list[list[JSON]]:
+def _alike(recordings: "Sequence[JSON]") -> "list[list[JSON]]":
     """The recordings in lists of those that fit into one table: all that differ in length only."""
     kinds: dict[Any, list[JSON]] = {}
     for recording in recordings:
@@ -223,7 +223,7 @@ def _alike(recordings: Sequence[JSON]) -> list[list[JSON]]:
     return together
 
 
-def warning_lines(recordings: Sequence[JSON]) -> list[str]:
+def warning_lines(recordings: "Sequence[JSON]") -> list[str]:
     """The warnings of recordings as lines `code: message`, the same of several as one."""
     found: dict[str, list[tuple[str, JSON]]] = {}
     for recording in recordings:
@@ -245,7 +245,7 @@ def warning_lines(recordings: Sequence[JSON]) -> list[str]:
     return lines
 
 
-def inspection_table(*recordings: JSON) -> Table:
+def inspection_table(*recordings: "JSON") -> Table:
     """A `rich` table of recordings that `inspect_file` described, which differ in length only."""
     first = recordings[0]
     title = first["name"]
@@ -268,7 +268,7 @@ def inspection_table(*recordings: JSON) -> Table:
     return table
 
 
-def _add_block(table: Table, blocks: Sequence[JSON]) -> None:
+def _add_block(table: Table, blocks: "Sequence[JSON]") -> None:
     """Rows of one block of alike recordings: all channels, and each if few differ."""
     names = [channel["name"] for channel in blocks[0]["channels"]]
     shares = [

@@ -56,8 +56,9 @@ def run_demo(
     test, baselines = result.test, result.baselines
     codes, scores = [model.encode(x).mu for x in values], [pca_codes(model, pca, x) for x in values]
     test = dataclasses.replace(test, latents_r2=_latents_r2(codes, truth))
-    with_latents = dataclasses.replace(baselines.pca, latents_r2=_latents_r2(scores, truth))
-    baselines = dataclasses.replace(baselines, pca=with_latents)
+    if baselines is not None:
+        with_latents = dataclasses.replace(baselines.pca, latents_r2=_latents_r2(scores, truth))
+        baselines = dataclasses.replace(baselines, pca=with_latents)
     result = dataclasses.replace(result, test=test, baselines=baselines)
     run.write_metrics(result.to_json())
     return result

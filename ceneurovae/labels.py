@@ -1,11 +1,16 @@
 """Labels of the recordings of a run: channels of the same files, or what a file says of each."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from ceneurovae.hints import Array
 from ceneurovae.readers import read_recordings
+from ceneurovae.recording import Recording
 from ceneurovae.short import own_samples
+from ceneurovae.splits import Splits
+from ceneurovae.windows import Windows
 
 # Labels with at most so many values are classes.
 FEW_VALUES = 10
@@ -22,16 +27,16 @@ class Label:
     """
 
     name: str
-    values: tuple
-    classes: tuple = ()
+    values: tuple[Array, ...]
+    classes: tuple[str, ...] = ()
 
     @property
-    def is_class(self):
+    def is_class(self) -> bool:
         """Whether it has a few distinct values only, or texts."""
         known = np.concatenate([np.unique(values) for values in self.values])
         return bool(self.classes) or len(np.unique(known[~np.isnan(known)])) <= FEW_VALUES
 
-    def at_center(self, windows):
+    def at_center(self, windows: Windows) -> Array:
         """Its value at the sample in the middle of each window, `(n,)`.
 
         Not its mean over the window: that is no class, and smoother than what was recorded, so
@@ -42,7 +47,7 @@ class Label:
         return np.array([self.values[r][t] for r, t in zip(recording, middle, strict=True)])
 
 
-def read_labels(splits, names):
+def read_labels(splits: Splits, names: Sequence[str]) -> list[Label]:
     """Reads labels of the recordings of `Splits` from their files.
 
     Args:
@@ -76,7 +81,7 @@ def read_labels(splits, names):
     return list({label.name: label for label in found}.values())
 
 
-def _of_recordings(name, recordings):
+def _of_recordings(name: str, recordings: Sequence[Recording]) -> Label:
     """The `Label` that is one value for each recording, or one for each of its stretches."""
     given = [np.atleast_1d(recording.labels[name]) for recording in recordings]
     together = np.concatenate([values.astype(object) for values in given])
@@ -98,13 +103,18 @@ def _of_recordings(name, recordings):
     return Label(name, tuple(values), classes)
 
 
-def _of_channels(name, recordings):
+def _of_channels(name: str, recordings: Sequence[Recording]) -> list[Label]:
     """The `Label`s of the channels that a name stands for."""
     reading = dict(recordings[0].reading)
     for used in ("align", "resample_hz"):
         reading.pop(used, None)
-    columns = {}
+    columns: dict[str, dict[str, tuple[Recording, Array]]] = {}
     for path in dict.fromkeys(recording.path for recording in recordings):
+        if path is None:
+            raise ValueError(
+                f"Label '{name}' is to be read from the files of the recordings, but they are "
+                "arrays in memory. Give `Label`s, or train on files."
+            )
         for labelled in read_recordings(path, [name], align="union", **reading):
             with labelled.opened() as stored:
                 values = np.asarray(stored[:], dtype="float64")
@@ -116,7 +126,7 @@ def _of_channels(name, recordings):
     ]
 
 
-def _fitted(channel, recording, found):
+def _fitted(channel: str, recording: Recording, found: tuple[Recording, Array] | None) -> Array:
     """A label `(n,)` at the samples of a recording, which may be resampled or filled up."""
     if found is None:
         return np.full(len(recording.values), np.nan)
@@ -145,6 +155,6 @@ def _fitted(channel, recording, found):
     )
 
 
-def _nearest(given, wanted):
+def _nearest(given: int, wanted: int) -> Array:
     """Which of `given` samples is nearest to each of `wanted` samples of the same time."""
     return np.minimum(np.round(np.arange(wanted) * given / wanted).astype(int), given - 1)

@@ -25,7 +25,7 @@ class Windows:
             the first window, the number of windows, the samples from one start to the next.
     """
 
-    recordings: tuple
+    recordings: tuple[Recording, ...]
     seq_len: int
     runs: np.ndarray
 

@@ -43,7 +43,7 @@ def test_is_frozen():
         ({"dropout": 1.0}, r"dropout is 1.0, expected a number in \[0, 1\)"),
         ({"huber_delta": 0}, "huber_delta is 0, expected a number above 0"),
         ({"huber_delta": float("nan")}, "huber_delta is nan, expected a number above 0"),
-        ({"backbone": "cnn"}, "backbone is 'cnn', expected one of mlp, conv, gru, lstm, tra"),
+        ({"backbone": "cnn"}, "backbone is 'cnn', expected one of mlp, conv, gru"),
         ({"positional_encoding": 1}, "positional_encoding is 1, expected one of sinusoidal"),
         ({"reconstruction_loss": "mae"}, "reconstruction_loss is 'mae', expected one of gauss"),
         ({"reduction": "none"}, "reduction is 'none', expected one of sum, mean"),

@@ -62,6 +62,10 @@ def test_a_better_network_is_kept_and_the_noise_level_is_that_of_new_data():
     )
 
 
+def largest_variance(model):
+    return float(ops.convert_to_numpy(model.decoder.linear.variances)[0])
+
+
 class Fits(keras.callbacks.Callback):
     """Counts the fits that it is called in."""
 
@@ -81,8 +85,13 @@ def test_refitting_sees_validation_data_and_keeps_the_choices():
     train_x, valid = curve(128, 0), curve(128, 1) + 5.0
     fits = [Fits(), Fits(with_refit=True)]
     history = train(model, train_x, valid, epochs=4, lr=2e-2, refit=True, callbacks=fits, verbose=0)
-    mean = np.concatenate([train_x, valid]).mean(axis=(0, 1))
-    np.testing.assert_allclose(ops.convert_to_numpy(model.scaler.mean), mean, rtol=1e-4)
+    before = NeuroBehaviorVAE(tiny_config(latent_dim=1))
+    before.adapt(train_x)
+    # The choices were made in units of the training data; the linear path knows both.
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model.scaler.mean), train_x.mean(axis=(0, 1)), rtol=1e-4
+    )
+    assert largest_variance(model) > 2 * largest_variance(before)
     gain = float(ops.convert_to_numpy(model.decoder.gain))
     assert gain == history.choices["decoder_gain"]
     assert [callback.count for callback in fits] == [1, 2 if gain else 1]

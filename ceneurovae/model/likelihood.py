@@ -120,7 +120,7 @@ class Likelihood(keras.layers.Layer):
 
     def _error(self, x: Tensor, scaled: Tensor, scaler: ChannelScaler) -> tuple[Tensor, Tensor]:
         y, observed = split_missing(scaler(x))
-        return observed * (y - scaled), observed
+        return ops.where(observed > 0, y - scaled, 0.0), observed
 
     def get_config(self) -> JSON:
         return {**super().get_config(), "reduction": self.reduction}

@@ -238,7 +238,13 @@ class NeuroBehaviorVAE(MissingDataModel):
         reconstruction = self.likelihood.loss(x, output.reconstruction, self.scaler)
         return reconstruction, kl_divergence(output.mu, output.logvar)
 
-    def adapt(self, data: Data, valid: Data = None, shrinkage: float | None = None) -> None:
+    def adapt(
+        self,
+        data: Data,
+        valid: Data = None,
+        shrinkage: float | None = None,
+        scaler: ChannelScaler | None = None,
+    ) -> None:
         """Fits scaler, linear path and noise level to training data.
 
         Args:
@@ -246,6 +252,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             valid: Validation data, likewise, on which the shrinkage of the linear path is chosen.
             shrinkage: It, if it is not to be chosen; see `fit_subspace`. The attribute `shrinkage`
                 tells it afterwards.
+            scaler: `ChannelScaler` to take over, if the scaler is not to be fitted.
 
         Raises:
             ValueError: if a channel is missing throughout, the shape is not that of a window, or
@@ -256,7 +263,10 @@ class NeuroBehaviorVAE(MissingDataModel):
             self.build((None, *first.shape[1:]))
         for x in some_windows(data):
             self.likelihood.require(x)
-        self.scaler.adapt(data)
+        if scaler is None:
+            self.scaler.adapt(data)
+        else:
+            self.scaler.set_weights(scaler.get_weights())
 
         def scaled(data: Data) -> Callable[[], Iterable[Array]]:
             return lambda: map(self.scaler.as_numpy, some_windows(data))
