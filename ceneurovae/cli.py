@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ceneurovae.windows import Windows
 
 app = typer.Typer(
+    help="Variational autoencoders of neural activity and behaviour, from HDF5 to latents.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

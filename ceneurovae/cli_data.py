@@ -4,16 +4,14 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ceneurovae.hints import JSON, Paths
-
 if TYPE_CHECKING:
     from ceneurovae.config import VAEConfig
-    from ceneurovae.hints import JSON
+    from ceneurovae.hints import JSON, Paths
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.splits import Splits
 
 
-def probed(paths: Paths, options: "ReadOptions") -> list[Path]:
+def probed(paths: "Paths", options: "ReadOptions") -> list[Path]:
     """The files that paths stand for, after a look at each that may crash without harm."""
     from ceneurovae.readers import expand_paths
     from ceneurovae.readers.probe import probe

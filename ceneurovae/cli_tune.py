@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ceneurovae.hints import JSON
-
 if TYPE_CHECKING:
     from ceneurovae.config import VAEConfig
     from ceneurovae.hints import JSON
     from ceneurovae.splits import Splits
     from ceneurovae.tuning import TuningResult
 
+# Options of `train` that a search does otherwise, or has no use for.
 NOT_SHARED = (
     *("context", "files", "out", "resume", "patience", "retries", "tensorboard", "distribute"),
 )
