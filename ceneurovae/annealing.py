@@ -15,6 +15,12 @@ from ceneurovae.hints import JSON
 def linear_kl_schedule(step: float, warmup: float, start: float = 0.0, stop: float = 1.0) -> float:
     """Straight from `start` at step 0 to `stop` at step `warmup` (Bowman et al., 2016).
 
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
+
     >>> [linear_kl_schedule(step, warmup=4) for step in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
     """
@@ -23,6 +29,12 @@ def linear_kl_schedule(step: float, warmup: float, start: float = 0.0, stop: flo
 
 def step_kl_schedule(step: float, warmup: float, start: float = 0.0, stop: float = 1.0) -> float:
     """`start` before step `warmup`, `stop` from then on.
+
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
 
     >>> [step_kl_schedule(step, warmup=4) for step in (0, 3, 4)]
     [0.0, 0.0, 1.0]
@@ -38,6 +50,13 @@ def cyclical_kl_schedule(
     After the last cycle it stays at `stop`. Fu et al., "Cyclical annealing schedule: a simple
     approach to mitigating KL vanishing", 2019, with half of each cycle spent on the ramp.
 
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
+        cycles: How many times.
+
     >>> [cyclical_kl_schedule(step, warmup=2, cycles=2) for step in range(9)]
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
     """
@@ -52,7 +71,14 @@ def sigmoid_kl_schedule(
     """An S from `start` at step 0 to `stop` at step `warmup`, half way at `warmup / 2`.
 
     Bowman et al., "Generating sentences from a continuous space", 2016, scaled so that it starts
-    and ends exactly. `steepness` is the slope of the logistic over the whole ramp.
+    and ends exactly.
+
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
+        steepness: Slope of the logistic over the whole ramp.
 
     >>> [round(sigmoid_kl_schedule(step, warmup=4), 3) for step in (0, 1, 2, 4, 9)]
     [0.0, 0.07, 0.5, 1.0, 1.0]

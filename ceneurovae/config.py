@@ -172,7 +172,14 @@ class VAEConfig:
 
     @classmethod
     def from_dict(cls, fields: JSON) -> Self:
-        """The inverse of `to_dict`; an unknown field is a `ValueError`."""
+        """The inverse of `to_dict`.
+
+        Args:
+            fields: Values by name.
+
+        Raises:
+            ValueError: if a field is unknown or cannot be used.
+        """
         known = cls.names()
         unknown = sorted(set(fields) - set(known))
         if unknown:
@@ -187,7 +194,11 @@ class VAEConfig:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`.
+
+        Args:
+            text: A JSON object.
+        """
         return cls.from_dict(json.loads(text))
 
 

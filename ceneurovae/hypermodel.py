@@ -143,6 +143,9 @@ class VAEHyperModel(keras_tuner.HyperModel):
     def chosen(self, hp: Any) -> tuple[VAEConfig, JSON]:
         """What a trial is: `(VAEConfig, settings of train)`.
 
+        Args:
+            hp: `keras_tuner.HyperParameters`.
+
         Raises:
             ValueError: if the values do not go together.
         """

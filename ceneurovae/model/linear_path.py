@@ -78,7 +78,11 @@ class LinearPath(keras.layers.Layer):
             setattr(self, name, fixed_weight(self, name, value.shape, initializer))
 
     def assign(self, fitted: dict[str, Array]) -> None:
-        """Takes over what `fit_subspace` found."""
+        """Takes over what `fit_subspace` found.
+
+        Args:
+            fitted: Values of the weights by name.
+        """
         for name, value in fitted.items():
             getattr(self, name).assign(value)
 
@@ -86,11 +90,19 @@ class LinearPath(keras.layers.Layer):
         return self.project(interpolate(ops.cast(x, "float32")))
 
     def project(self, x: Tensor) -> Tensor:
-        """Scores `(B, M)` of `(B, T, C)` without NaN."""
+        """Scores `(B, M)` of windows.
+
+        Args:
+            x: `(B, T, C)`, scaled, without NaN.
+        """
         return ops.matmul(self._coefficients(x), ops.transpose(self.mixing))
 
     def inverse(self, scores: Tensor) -> Tensor:
-        """`(B, M)` or fewer leading scores -> `(B, T, C)`, float32."""
+        """Scores -> windows `(B, T, C)`, float32.
+
+        Args:
+            scores: `(B, M)`, or fewer, the leading ones.
+        """
         scores = ops.cast(scores, "float32")
         coefficients = ops.matmul(scores, self.mixing[: scores.shape[-1]])
         shape = (-1, self.cosines, self.channel_components)
@@ -104,13 +116,22 @@ class LinearPath(keras.layers.Layer):
         return ops.reshape(coefficients, (-1, self.features))
 
     def expectation(self, z: Tensor) -> Tensor:
-        """Scores `w * z` of latents `(B, Z)`: as many as there are latents, or components."""
+        """Scores `w * z`: as many as there are latents, or components.
+
+        Args:
+            z: `(B, Z)`.
+        """
         z = ops.convert_to_tensor(z, "float32")[:, : self.components]
         variances = self.variances[: z.shape[-1]]
         return z * ops.sqrt(ops.maximum(variances - self.noise, 0.0))
 
     def posterior(self, scores: Tensor, latents: int) -> tuple[Tensor, Tensor]:
-        """`mu` `(B, Z)` and `logvar` `(Z,)` of probabilistic PCA, those of the prior beyond `M`."""
+        """`mu` `(B, Z)` and `logvar` `(Z,)` of probabilistic PCA, those of the prior beyond `M`.
+
+        Args:
+            scores: `(B, M)`.
+            latents: Number `Z` of latents.
+        """
         variances = self.variances[:latents]
         weights = ops.sqrt(ops.maximum(variances - self.noise, 0.0)) / variances
         beyond = max(0, latents - self.components)

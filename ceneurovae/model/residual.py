@@ -121,12 +121,20 @@ class ResidualGaussian(keras.layers.Layer):
         self.own.assign(level * (_positive(covariances - in_common) + variances * walk))
 
     def whiten(self, variance: Array) -> None:
-        """Makes it white noise again."""
+        """Makes it white noise again.
+
+        Args:
+            variance: That of the noise, in scaled units.
+        """
         self.shared.assign(0.0)
         self.own.assign(float(variance) * _identities(self.own.shape, "float32"))
 
     def reseed(self, seed: int) -> None:
-        """Makes the next draws a function of a whole number."""
+        """Makes the next draws a function of a seed.
+
+        Args:
+            seed: Whole number.
+        """
         fresh = keras.random.SeedGenerator(seed)
         self.seed_generator.state.assign(fresh.state)
 

@@ -137,11 +137,19 @@ class ChannelScaler(keras.layers.Layer):
         return (x - ops.cast(self.mean, x.dtype)) / ops.cast(self.std, x.dtype)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Scaled values `(..., C)` -> raw units."""
+        """Scaled values -> raw units.
+
+        Args:
+            x: `(..., C)`, in standard deviations of the channel.
+        """
         return x * ops.cast(self.std, x.dtype) + ops.cast(self.mean, x.dtype)
 
     def as_numpy(self, x: Tensor) -> Array:
-        """Raw units `(..., C)` -> scaled values, as NumPy."""
+        """Raw units -> scaled values, as NumPy.
+
+        Args:
+            x: `(..., C)`, raw units, NaN for missing.
+        """
         mean, std = ops.convert_to_numpy(self.mean), ops.convert_to_numpy(self.std)
         return (ops.convert_to_numpy(x).astype("float32", copy=False) - mean) / std
 

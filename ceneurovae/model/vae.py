@@ -27,7 +27,13 @@ from ceneurovae.model.scaler import ChannelScaler, iterate_batches, some_windows
 
 
 class VAEOutput(NamedTuple):
-    """What a forward pass gives: `(B, T, C)` in raw units, `(B, Z)`, `(B, Z)`."""
+    """What a forward pass gives.
+
+    Args:
+        reconstruction: `(B, T, C)`, raw units.
+        mu: `(B, Z)`, mean of the posterior.
+        logvar: `(B, Z)`, logarithm of its variance.
+    """
 
     reconstruction: Tensor
     mu: Tensor
@@ -366,7 +372,11 @@ class NeuroBehaviorVAE(MissingDataModel):
         return self._predict(x, batch_size, refine, "_posterior")
 
     def reconstruct(self, x: Data, batch_size: int | None = None, refine: int = 0) -> Array:
-        """Windows `(N, T, C)` in raw units, as NumPy, decoded from the means of `encode`."""
+        """Windows `(N, T, C)` in raw units, as NumPy, decoded from the means of `encode`.
+
+        Args:
+            x, batch_size, refine: As for `encode`.
+        """
         return self._predict(x, batch_size, refine, "_reconstruction")
 
     def impute(
@@ -417,7 +427,11 @@ class NeuroBehaviorVAE(MissingDataModel):
         refine: int = REFINE,
         seed: int | None = None,
     ) -> Array:
-        """Mean and draws of `impute` in one pass: `(1 + num_samples, N, T, C)`, the mean first."""
+        """Mean and draws of `impute` in one pass: `(1 + num_samples, N, T, C)`, the mean first.
+
+        Args:
+            x, num_samples, batch_size, refine, seed: As for `impute`; 0 for no draws.
+        """
         if num_samples and not self.can_draw:
             raise ValueError(
                 "Draws need reconstruction_loss='gaussian' and a window of at most "
@@ -443,6 +457,9 @@ class NeuroBehaviorVAE(MissingDataModel):
 
         Where imputation does without the network (see `fit_residual`), it is flat: what the linear
         path has at `z = 0`.
+
+        Args:
+            x, batch_size, refine: As for `encode`.
 
         Returns:
             `(origin, slopes)`: `(N, T, C)`, the scaled window where it meets `z = 0`, and
@@ -502,12 +519,22 @@ class NeuroBehaviorVAE(MissingDataModel):
         return int(np.clip(entries // (size * (self.config.latent_dim + further)), 1, 1024))
 
     def decode(self, z: Array, batch_size: int = 32) -> Array:
-        """Windows `(N, T, C)` in raw units, as NumPy, from latents `(N, Z)`."""
+        """Windows `(N, T, C)` in raw units, as NumPy, from latents.
+
+        Args:
+            z: `(N, Z)`, in standard deviations of the prior.
+            batch_size: Windows at a time.
+        """
         self._require_built()
         return self._predict_window(z, batch_size=batch_size, verbose=0)
 
     def sample(self, n: int, seed: int | None = None) -> Array:
-        """`n` windows `(n, T, C)` in raw units, decoded from draws of the prior `N(0, 1)`."""
+        """Windows `(n, T, C)` in raw units, decoded from draws of the prior `N(0, 1)`.
+
+        Args:
+            n: How many.
+            seed: Decides the draws.
+        """
         z = np.random.default_rng(seed).standard_normal((n, self.config.latent_dim))
         return self.decode(z.astype("float32"))
 

@@ -102,6 +102,9 @@ def _read(
 def expand_paths(paths: Paths) -> list[Path]:
     """Files, folders and patterns as a list of files.
 
+    Args:
+        paths: One of them, or several.
+
     Raises:
         FileNotFoundError: if a pattern or a folder holds no file.
     """
