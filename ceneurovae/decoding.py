@@ -70,6 +70,8 @@ def decode_labels(
     Raises:
         ValueError: if the run is not finished, or a label cannot be used.
     """
+    if not len(labels):
+        raise ValueError("labels is empty. Name the labels that are to be read from the latents.")
     run = RunFolder(path)
     run.require_finished()
     if splits is None:
