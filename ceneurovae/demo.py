@@ -38,7 +38,7 @@ def run_demo(
     path.parent.mkdir(parents=True, exist_ok=True)
     simulate_worms(path, seed=seed)
     splits = load_splits(path, seq_len=20, stride=2, test_fraction=0.2, seed=seed)
-    result = train_run(
+    result: Any = train_run(
         splits,
         CONFIG,
         out,

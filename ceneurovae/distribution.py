@@ -1,4 +1,4 @@
-"""Training shared between the devices of a machine, by the engine that the backend has for it."""
+"""Training shared between devices, of one machine or more, by the engine of the backend."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from ceneurovae.hints import Data
+from ceneurovae.machines import Machines
 from ceneurovae.model import NeuroBehaviorVAE
 
 
@@ -15,20 +16,22 @@ class Devices:
     JAX shares it by `keras.distribution.DataParallel`, TensorFlow by
     `tf.distribute.MirroredStrategy`: every device has all weights, and its part of each batch.
     Under TensorFlow, devices draw the same random numbers for their parts, and a noise level is the
-    mean of those of the parts.
+    mean of those of the parts. On JAX, the devices may be those of several `machines`.
 
     Args:
         distribute: `"auto"` for all accelerators, or all CPU devices where there are none; `None`
             for one.
 
     Raises:
-        ValueError: if `distribute` is neither, or the backend is PyTorch.
+        ValueError: if `distribute` is neither, the backend is PyTorch, or the environment names
+            further machines that were not joined.
     """
 
     def __init__(self, distribute: str | None = None) -> None:
         if distribute not in (None, "auto"):
             raise ValueError(f"distribute is {distribute!r}, expected None or 'auto'.")
         backend = keras.backend.backend()
+        self.machines = Machines(distribute)
         self.count = 1
         self.engine: Any = None  # what the backend shares a training with
         if distribute is None:
@@ -36,7 +39,7 @@ class Devices:
         if backend == "jax":
             self.count = len(keras.distribution.list_devices())
             if self.count > 1:
-                self.engine = keras.distribution.DataParallel()
+                self.engine = keras.distribution.DataParallel(auto_shard_dataset=False)
         elif backend == "tensorflow":
             import tensorflow as tf
 
@@ -73,13 +76,15 @@ class Devices:
     def share(self, data: Data, batch_size: int) -> Data:
         """A dataset whose batches divide between the devices: a few windows are left out if not.
 
-        Of an epoch, fewer windows than there are devices; which ones, changes with the order.
+        Of an epoch, fewer windows than there are devices; which ones, changes with the order. Of
+        each batch, a machine gets its part.
         """
         if not self.several or data is None:
             return data
         from ceneurovae.pipeline import divisible, in_batches, is_dataset
 
-        return divisible(data if is_dataset(data) else in_batches(data, batch_size), self.count)
+        data = data if is_dataset(data) else in_batches(data, batch_size)
+        return divisible(data, self.count, self.machines.place)
 
 
 def copy_variables(source: Any, target: Any) -> None:

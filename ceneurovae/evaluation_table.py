@@ -1,16 +1,20 @@
 """What the command line shows of an evaluation: tables, then the verdict."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
 
-from ceneurovae.hints import JSON
-from ceneurovae.results import Evaluation, Reconstruction
+if TYPE_CHECKING:
+    from ceneurovae.hints import JSON
+    from ceneurovae.results import Evaluation, Reconstruction
+
 
 # More channels than this have no table; they are in the JSON document.
 FEW_CHANNELS = 12
 
 
-def show_evaluation(evaluation: Evaluation) -> None:
+def show_evaluation(evaluation: "Evaluation") -> None:
     """Prints an `Evaluation`."""
     screen = Console(highlight=False)
     screen.print(scores_table(evaluation))
@@ -24,44 +28,48 @@ def show_evaluation(evaluation: Evaluation) -> None:
         screen.print(f"{verdict.code}: {verdict.sentence}", markup=False, soft_wrap=True)
 
 
-def scores_table(evaluation: Evaluation) -> Table:
+def scores_table(evaluation: "Evaluation") -> Table:
     """A `rich` table with a row for each split and each simple method."""
     test = evaluation.test
     caption = "ELBO, IWAE and KL per window"
     if test.bits_per_sample is not None:
         caption += f"; {test.bits_per_sample:.3f} bits per observed value of {evaluation.split}"
     title = f"Held-out {evaluation.split} data, {test.num_windows} windows"
+    if test.seen_in_training:
+        title = f"{evaluation.split} data that was trained on, {test.num_windows} windows"
     table = Table(title=title, caption=caption)
     table.add_column("")
     for name in ("R2", "skill", "MSE", "ELBO", "IWAE", "KL", "active"):
         table.add_column(name, justify="right")
-    splits = {"validation": evaluation.validation, "train": evaluation.train}
-    seen = {name: scores for name, scores in splits.items() if scores is not None}
-    for name, scores in (_heldout(evaluation) | seen | _baselines(evaluation)).items():
+    beside = {} if evaluation.train is None else {"train": evaluation.train}
+    if evaluation.validation is not None:
+        trained_on = ", trained on" if evaluation.validation.seen_in_training else ""
+        beside = {f"validation{trained_on}": evaluation.validation} | beside
+    for name, scores in (_scored(evaluation) | beside | _baselines(evaluation)).items():
         table.add_row(
             name,
-            *(_number(value) for value in (scores.r2, scores.skill, scores.mse)),
-            *(_number(getattr(scores, bound, None), 1) for bound in ("elbo", "iwae", "kl")),
+            *(number(value) for value in (scores.r2, scores.skill, scores.mse)),
+            *(number(getattr(scores, bound, None), 1) for bound in ("elbo", "iwae", "kl")),
             str(getattr(scores, "active_units", "-")),
         )
     return table
 
 
-def channels_table(evaluation: Evaluation) -> Table:
+def channels_table(evaluation: "Evaluation") -> Table:
     """A `rich` table with R2 of each channel of the held-out data."""
     table = Table(title=f"R2 of each channel, {evaluation.split}")
     table.add_column("channel", overflow="fold")
     table.add_column("missing", justify="right")
-    methods = _heldout(evaluation) | _baselines(evaluation)
+    methods = _scored(evaluation) | _baselines(evaluation)
     for name in methods:
         table.add_column(name, justify="right")
     for index, channel in enumerate(evaluation.test.per_channel):
-        scores = (_number(scores.per_channel[index].r2) for scores in methods.values())
+        scores = (number(scores.per_channel[index].r2) for scores in methods.values())
         table.add_row(channel.name, f"{channel.missing:.1%}", *scores)
     return table
 
 
-def latents_table(evaluation: Evaluation) -> Table:
+def latents_table(evaluation: "Evaluation") -> Table:
     """A `rich` table of how well true latents can be read from those of the model, and from PCA."""
     table = Table(title="R2 of true latents, read from the codes")
     table.add_column("")
@@ -71,12 +79,13 @@ def latents_table(evaluation: Evaluation) -> Table:
     pca = (baselines.pca.latents_r2 if baselines else None) or {}
     for readout, targets in (evaluation.test.latents_r2 or {}).items():
         for target, r2 in targets.items():
-            beside = pca.get(readout, {}).get(target)
-            table.add_row(f"{target}, {readout}", _number(r2), _number(beside))
+            table.add_row(
+                f"{target}, {readout}", number(r2), number(pca.get(readout, {}).get(target))
+            )
     return table
 
 
-def imputation_table(scores: JSON) -> Table:
+def imputation_table(scores: "JSON") -> Table:
     """A `rich` table of what `score_imputation` found; `coverage` is of 90 % intervals."""
     table = Table(title="R2 of what was hidden, and filled in")
     table.add_column("hidden")
@@ -85,23 +94,24 @@ def imputation_table(scores: JSON) -> Table:
     for method in methods:
         table.add_column({"vae": "VAE", "ppca": "pPCA"}.get(method, method), justify="right")
     for pattern, row in scores.items():
-        table.add_row(pattern, *(_number(row.get(method)) for method in methods))
+        table.add_row(pattern, *(number(row.get(method)) for method in methods))
     return table
 
 
-def _heldout(evaluation: Evaluation) -> dict[str, Reconstruction]:
-    """The model on held-out data, by name."""
+def _scored(evaluation: "Evaluation") -> "dict[str, Reconstruction]":
+    """The model on the data that is scored, by name."""
     scores: dict[str, Reconstruction] = {evaluation.split: evaluation.test}
     if evaluation.test.refined is not None:
         scores[f"{evaluation.split}, refined"] = evaluation.test.refined
     return scores
 
 
-def _baselines(evaluation: Evaluation) -> dict[str, Reconstruction]:
-    """The simple methods on held-out data, by name."""
+def _baselines(evaluation: "Evaluation") -> "dict[str, Reconstruction]":
+    """The simple methods on the same data, by name."""
     found = evaluation.baselines
     return {} if found is None else {"PCA": found.pca, "pPCA": found.ppca, "mean": found.mean}
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as it stands in a table, with a dash for `None`."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -13,7 +13,7 @@ from ceneurovae.import_data import DEFAULT_SEQ_LEN
 from ceneurovae.readers import ReadOptions, open_sources
 from ceneurovae.readers.memory import check_claim
 from ceneurovae.readers.source import Block, Source
-from ceneurovae.suggestion import suggest_command
+from ceneurovae.suggestion import suggest_commands
 
 # Bytes, as float64, up to which a block is read whole; of a larger one that many, in pieces.
 READ_AT_MOST = 1 << 26
@@ -38,13 +38,13 @@ def inspect_file(
     Returns:
         Dictionary of JSON types: `path`; `layout`; `reading`, the options that are not as by
         default; `short_names` of sets of blocks; `suggestion`, a command that trains on the file,
-        or `None`; and `recordings`, each with `name`, `rate_hz`, `interruptions` (their number),
-        `breaks` (their samples; empty for windows), `labels` (each with `name`, number of
-        `values`, how many are `distinct`, and the `first`), `default` (names of the blocks that
-        are read where none is chosen, or `None`), `warnings` (each with `code`, `message`,
-        `block` and `channels`) and `blocks` of channels. A block has `name`, `shape`, `samples`,
-        `window_len`, `rate_hz`, `duration_s`, the share of it that was `sampled`, and `channels`;
-        of these `name` and `missing`, the share of NaN.
+        or `None`; `evaluation`, one that then says what was learned, or `None`; and `recordings`,
+        each with `name`, `rate_hz`, `interruptions` (their number), `breaks` (their samples; empty
+        for windows), `labels` (each with `name`, number of `values`, how many are `distinct`, and
+        the `first`), `default` (names of the blocks that are read where none is chosen, or `None`),
+        `warnings` (each with `code`, `message`, `block` and `channels`) and `blocks` of channels. A
+        block has `name`, `shape`, `samples`, `window_len`, `rate_hz`, `duration_s`, the share of it
+        that was `sampled`, and `channels`; of these `name` and `missing`, the share of NaN.
 
     Raises:
         FileNotFoundError, ValueError: if the file cannot be read, or claims to hold much more than
@@ -68,21 +68,23 @@ def inspect_file(
                 _recording(source, seq_len, layout in CAN_TRANSPOSE) for source in sources
             ],
         }
-    return report | {"suggestion": _suggestion(path, report, options, seq_len)}
+    train, evaluate = _suggestion(path, report, options, seq_len) or (None, None)
+    return report | {"suggestion": train, "evaluation": evaluate}
 
 
 def _suggestion(
     path: PathLike, report: JSON, options: ReadOptions, seq_len: int | None
-) -> str | None:
-    """The command for a file; where its axes are swapped, for what it is with them put right."""
+) -> tuple[str | None, str | None] | None:
+    """Commands for a file; where its axes are swapped, for what it is with them put right."""
     codes = {warning["code"] for r in report["recordings"] for warning in r["warnings"]}
     if "transposed-axes" in codes and report["layout"] in CAN_TRANSPOSE and not options.transpose:
         try:
             other_way = dataclasses.replace(options, transpose=True)
-            return inspect_file(path, other_way, seq_len)["suggestion"]
+            swapped = inspect_file(path, other_way, seq_len)
+            return swapped["suggestion"], swapped["evaluation"]
         except ValueError:
             return None
-    return suggest_command([path], [report], seq_len)
+    return suggest_commands([path], [report], seq_len)
 
 
 def _recording(source: Source, seq_len: int | None, can_transpose: bool) -> JSON:

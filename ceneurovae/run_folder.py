@@ -7,6 +7,7 @@
     model.keras         the model with its best weights so far
     checkpoint.npz      the state of the training after an epoch, from which it is resumed
     choices.json        what was chosen on validation data
+    schedule.json       hyperparameters of each generation, of the best member of a population
     metrics.json        what `evaluate` found
     null.json           refits on data without what channels share in time
     decoding.json       labels read from the latents
@@ -42,6 +43,7 @@ FILES = (
     "model.keras",
     "checkpoint.npz",
     "choices.json",
+    "schedule.json",
     "metrics.json",
     "null.json",
     "decoding.json",
@@ -197,6 +199,11 @@ class RunFolder:
         return (self.path / "choices.json").exists()
 
     @property
+    def refitted(self) -> bool:
+        """Whether its model was in the end trained on validation data too."""
+        return self.is_finished and bool(self.training.get("refit"))
+
+    @property
     def config(self) -> VAEConfig:
         """The `VAEConfig`."""
         return VAEConfig.from_dict(self._read_json("config.json")["model"])
@@ -260,6 +267,20 @@ class RunFolder:
     def choices(self) -> JSON | None:
         """What was chosen on validation data, `None` where there was none."""
         return self._read_json("choices.json") if (self.path / "choices.json").exists() else None
+
+    def write_schedule(self, schedule: Sequence[JSON]) -> None:
+        """Writes `schedule.json`: what the best member of a population went through."""
+        _write_json(self.path / "schedule.json", schedule)
+
+    @property
+    def schedule(self) -> list[JSON] | None:
+        """Dictionaries, one for each generation; `None` for a run that was trained alone.
+
+        Each has `generation`, the `member` that trained it, `epochs`, how many were over after it,
+        `hyperparameters` and `score`.
+        """
+        schedule: Any = self.read_control("schedule")
+        return schedule
 
     def refine_steps(self, refine: int | None = None) -> int:
         """Steps in which latents are refined: `refine`, or what helped on validation data.

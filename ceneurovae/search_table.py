@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.live import Live
 from rich.table import Table
@@ -40,7 +40,7 @@ def trials_table(trials: "Sequence[Trial]", objective: str = "elbo") -> Table:
     for trial in shown:
         table.add_row(
             str(trial.number),
-            *(_value(trial.hyperparameters.get(name)) for name in varying),
+            *(shown_value(trial.hyperparameters.get(name)) for name in varying),
             "" if trial.epochs is None else str(trial.epochs),
             "" if trial.score is None else f"{trial.score:.4g}",
             trial.status if trial.message is None else f"{trial.status}: {trial.message[:60]}",
@@ -51,7 +51,7 @@ def trials_table(trials: "Sequence[Trial]", objective: str = "elbo") -> Table:
 
 def trial_line(trial: "Trial", best: "Trial | None") -> str:
     """A trial that has ended, as text."""
-    values = ", ".join(f"{name} {_value(v)}" for name, v in trial.hyperparameters.items())
+    values = ", ".join(f"{name} {shown_value(v)}" for name, v in trial.hyperparameters.items())
     if trial.status == "failed":
         told = f"failed: {trial.message}"
     else:
@@ -60,7 +60,18 @@ def trial_line(trial: "Trial", best: "Trial | None") -> str:
     return f"Trial {trial.number}: {values}: {told}"
 
 
-def best_of(trials: "Sequence[Trial]") -> "Trial | None":
+class Scored(Protocol):
+    """What has a score, once it is known."""
+
+    @property
+    def score(self) -> float | None:
+        """The higher, the better."""
+
+
+S = TypeVar("S", bound=Scored)
+
+
+def best_of(trials: Sequence[S]) -> S | None:
     """The trial with the highest score, `None` before there is one."""
     scored = [trial for trial in trials if trial.score is not None]
     return max(scored, key=lambda trial: trial.score or 0.0, default=None)
@@ -98,5 +109,6 @@ def showing_trials(
         yield say_new
 
 
-def _value(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A hyperparameter, or another value, as it stands in a table."""
     return f"{value:.3g}" if isinstance(value, float) else str("" if value is None else value)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ceneurovae.report.data import ReportData
 from ceneurovae.report.figures import LOWEST_R2, MOST_RECORDINGS
 from ceneurovae.report.timeline import BINS
 
@@ -21,7 +22,8 @@ def captions(data: "ReportData") -> dict[str, str]:
     return {
         "timeline": (
             "Which time of each recording the model was trained on, chosen on and scored on. "
-            "The gaps between them belong to none. The strip below each bar "
+            + _refit(data)
+            + "The gaps between them belong to none. The strip below each bar "
             f"is the share of values that is missing, in {BINS} steps."
             + (f" The first {MOST_RECORDINGS} recordings; {more} more are as these." * (more > 0))
         ),
@@ -92,7 +94,14 @@ def _learning_curves(data: "ReportData") -> str:
     return text
 
 
-def _behaviours(data: "ReportData") -> str:
+def _refit(data: ReportData) -> str:
+    """What a refit means for the time that is called validation."""
+    if not data.settings["training"].get("refit"):
+        return ""
+    return "In the end it was trained on validation data too. "
+
+
+def _behaviours(data: ReportData) -> str:
     if not data.trajectory.behaviours:
         return ""
     return (

@@ -8,8 +8,10 @@ import numpy as np
 
 from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.import_data import reload_splits
-from ceneurovae.report.behaviour import Behaviour, Colouring, colourings
+from ceneurovae.labels import find_labels
+from ceneurovae.report.colourings import Colouring, colourings
 from ceneurovae.report.timeline import RecordingTimeline, describe_recordings
+from ceneurovae.results import VERSION
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.splits import Splits
 from ceneurovae.tracking import working
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from ceneurovae.report.shown_windows import ShownWindows
     from ceneurovae.report.trajectory import Trajectory
 
-METRICS_VERSION = 2
 LATENTS_DRAWN = 8
 
 
@@ -118,9 +119,9 @@ def gather(
     metrics = current_metrics(run, splits)
     held_out = getattr(splits, metrics["split"])
     with working("Looking at held-out windows"):
-        behaviour = Behaviour(run.manifest)
+        labels = find_labels(splits)
         windows = show_windows(model, held_out)
-        trajectory = follow_latents(model, held_out, behaviour)
+        trajectory = follow_latents(model, held_out, labels)
     units = {"channel": "z-scored", "group": "scaled by group", "none": "centred, raw units"}
     return ReportData(
         path=run.path,
@@ -136,7 +137,7 @@ def gather(
         recordings=describe_recordings(splits),
         seq_len=splits.train.seq_len,
         windows=windows,
-        colourings=colourings(windows, held_out.recordings, behaviour),
+        colourings=colourings(windows, held_out.recordings, labels),
         trajectory=trajectory,
         loss_unit="nats" if model.likelihood.in_nats else "units of the loss",
         value_unit=units[run.config.scale],
@@ -147,7 +148,7 @@ def current_metrics(run: RunFolder, splits: Splits) -> JSON:
     """The metrics of a `RunFolder`; it is evaluated if they are missing or of another version."""
     if run.has_metrics:
         metrics = run.read_metrics()
-        if metrics.get("version") == METRICS_VERSION:
+        if metrics.get("version") == VERSION:
             return metrics
     from ceneurovae.evaluation import evaluate_run
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ceneurovae.hints import JSON, Array
 from ceneurovae.model.metrics import ACTIVE_VARIANCE
-from ceneurovae.report.behaviour import Colouring
+from ceneurovae.report.colourings import Colouring
 from ceneurovae.report.data import LATENTS_DRAWN, ReportData
 from ceneurovae.report.style import (
     BLUE,
@@ -147,9 +147,10 @@ def plot_scatter(
     figure = new_figure(3.2, width=4.2)
     axes: Any = figure.add_subplot(projection="3d" if dimensions == 3 else None)
     points = data.windows.mu[:, latents].T
-    if colouring.categories is None:
-        unknown = np.isnan(colouring.values)
+    unknown = np.isnan(colouring.values)
+    if unknown.any():
         axes.scatter(*points[:, unknown], s=7, color=MUTED, linewidth=0)
+    if colouring.categories is None:
         drawn = axes.scatter(
             *points[:, ~unknown], s=7, c=colouring.values[~unknown], cmap="viridis", linewidth=0
         )
