@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers
     from ceneurovae.model import loss_huber as loss_huber
     from ceneurovae.model import loss_mse as loss_mse
     from ceneurovae.model import loss_poisson as loss_poisson
+    from ceneurovae.ray_tuning import tune_population as tune_population
     from ceneurovae.simulation import simulate_worms as simulate_worms
     from ceneurovae.splits import split_datasets as split_datasets
     from ceneurovae.training import train as train

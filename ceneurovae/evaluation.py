@@ -34,8 +34,6 @@ from ceneurovae.windows import Windows
 if TYPE_CHECKING:
     from ceneurovae.model import NeuroBehaviorVAE
 
-if TYPE_CHECKING:
-    from ceneurovae.model import NeuroBehaviorVAE
 
 # Training and validation windows that are scored: they are there to be compared with.
 COMPARED_WINDOWS = 1000

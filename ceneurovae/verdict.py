@@ -10,13 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ceneurovae.results import SplitScores
-
-if TYPE_CHECKING:
-    from ceneurovae.results import Evaluation
-
-if TYPE_CHECKING:
-    from ceneurovae.results import ChannelScores, Evaluation
+    from ceneurovae.results import ChannelScores, Evaluation, SplitScores
 
 # Of the variance that is unexplained, R2 from n windows that share no sample is off by some
 # 1 / sqrt(n): a third at 10.
