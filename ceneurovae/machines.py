@@ -298,7 +298,7 @@ class Machines:
         return self.place.several
 
     def share(self, content: bytes) -> bytes:
-        """What the first process gives; the others wait for it."""
+        """What the first process gives; the others wait for it, 30 minutes at most under Gloo."""
         if not self.several:
             return content
         import numpy as np

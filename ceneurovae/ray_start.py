@@ -61,13 +61,19 @@ def ray_running(address: str | None = None) -> Iterator[None]:
     if address == "local":
         local["include_dashboard"] = False
         variables["PYTHONPATH"] = os.pathsep.join(folders)
-    ray.init(
-        address=address,
-        runtime_env={"env_vars": variables},
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **local,
-    )
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"env_vars": variables},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **local,
+        )
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"{error}. Check the address; where the cluster asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH."
+        ) from error
     try:
         yield
     finally:

@@ -82,6 +82,10 @@ def tune_population(
     in another way is noted with its message, and the others go on. `members.csv` and
     `members.json` in `out` list them.
 
+    There is no refit: what the best member went through is a schedule, not a setting. Each
+    generation of a member begins in a process that has to load Keras, which takes seconds:
+    let it be minutes long.
+
     A search that was interrupted goes on when it is called again with the same arguments. Ray
     keeps its state in `out/ray`, pickled: go on only in folders that you trust.
 
@@ -146,21 +150,21 @@ def tune_population(
     )
     recorded = _recorded(shared, train_ds)
     check_folder(out, recorded, resume, overwrite)
-    with RunFolder.held(out):
-        begin(out, recorded, overwrite)
 
-        def tell(members: tuple[MemberReport, ...]) -> None:
-            write_trials(out, members, "members")
-            if report is not None:
-                report(members)
+    def tell(members: tuple[MemberReport, ...]) -> None:
+        write_trials(out, members, "members")
+        if report is not None:
+            report(members)
 
-        data = (PackedData.of(train_ds), PackedData.of(valid_ds))
-        with ray_running(address):
-            resources = _resources(population, cpus_per_member, gpus_per_member)
+    data = (PackedData.of(train_ds), PackedData.of(valid_ds))
+    with ray_running(address):
+        resources = _resources(population, cpus_per_member, gpus_per_member)
+        with RunFolder.held(out):
+            begin(out, recorded, overwrite)
             members, folder = _search(shared, data, out, resources, tell)
-        best = Member(0)
-        best.take_over(folder)
-        run_dir = finish(shared, best, train_ds, valid_ds, out / BEST, verbose)
+            best = Member(0)
+            best.take_over(folder)
+            run_dir = finish(shared, best, train_ds, valid_ds, out / BEST, verbose)
     last = dict(best.schedule[-1]["hyperparameters"])
     return PopulationResult(last, tuple(best.schedule), members, run_dir)
 

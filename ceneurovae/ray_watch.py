@@ -64,7 +64,7 @@ def _member_of(trial: Trial) -> MemberReport:
         message = _message(trial)
     elif message is not None and status == "completed":
         status = "failed"
-    score = result.get("score")
+    score, seconds = result.get("score"), result.get("time_total_s")
     return MemberReport(
         number=number_of(trial.trial_id),
         hyperparameters=dict(trial.config["hyperparameters"]),
@@ -72,7 +72,7 @@ def _member_of(trial: Trial) -> MemberReport:
         score=None if score is None or not math.isfinite(score) else score,
         generation=result.get("training_iteration", 0),
         epochs=result.get("epochs"),
-        seconds=None if not result else round(result["time_total_s"], 1),
+        seconds=None if seconds is None else round(seconds, 1),
         source=result.get("source"),
         message=message,
     )

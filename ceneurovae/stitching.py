@@ -30,8 +30,7 @@ def stitched(
     Raises:
         ValueError: if `batch_size` is no number of windows.
     """
-    if not is_count(batch_size):
-        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
+    require_batch_size(batch_size)
     current = -1
     overlap: Overlap | None = None
     starts = range(0, len(windows), batch_size)
@@ -47,6 +46,12 @@ def stitched(
             overlap.add(int(start), [part[row] for part in parts])
     if overlap is not None:
         yield current, overlap
+
+
+def require_batch_size(batch_size: int) -> None:
+    """Raises a `ValueError` if that is no number of windows."""
+    if not is_count(batch_size):
+        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
 
 
 def is_count(value: object) -> bool:

@@ -14,7 +14,7 @@ import pytest
 import several_machines
 from conftest import ROOT, tiny_config
 
-from ceneurovae import NeuroBehaviorVAE, machines, train
+from ceneurovae import NeuroBehaviorVAE, cli, machines, train
 from ceneurovae.run_folder import RunFolder
 
 BACKEND = keras.backend.backend()
@@ -104,6 +104,19 @@ def test_variables_that_make_no_sense(
     with pytest.raises(ValueError, match=message):
         machines.place()
     assert machines.place(None) == (0, 1)
+
+
+@pytest.mark.once
+def test_the_command_line_says_so_before_it_reads(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(COUNT, "2")
+    command = ["ceneurovae", "train", "no.h5", "--out", "no", "--distribute", "auto"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"Error: {COUNT} is set, but {ADDRESSES}, {NUMBER}")
 
 
 @pytest.mark.once

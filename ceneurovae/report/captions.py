@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from ceneurovae.report.data import ReportData
 from ceneurovae.report.figures import LOWEST_R2, MOST_RECORDINGS
 from ceneurovae.report.timeline import BINS
 
@@ -94,14 +93,14 @@ def _learning_curves(data: "ReportData") -> str:
     return text
 
 
-def _refit(data: ReportData) -> str:
+def _refit(data: "ReportData") -> str:
     """What a refit means for the time that is called validation."""
     if not data.settings["training"].get("refit"):
         return ""
     return "In the end it was trained on validation data too. "
 
 
-def _behaviours(data: ReportData) -> str:
+def _behaviours(data: "ReportData") -> str:
     if not data.trajectory.behaviours:
         return ""
     return (
