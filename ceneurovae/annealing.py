@@ -5,12 +5,21 @@ All schedules take `step` and `warmup` in the same unit, epochs or training step
 """
 
 import math
+from collections.abc import Callable
 
 import keras
 
+from ceneurovae.hints import JSON
 
-def linear_kl_schedule(step, warmup, start=0.0, stop=1.0):
+
+def linear_kl_schedule(step: float, warmup: float, start: float = 0.0, stop: float = 1.0) -> float:
     """Straight from `start` at step 0 to `stop` at step `warmup` (Bowman et al., 2016).
+
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
 
     >>> [linear_kl_schedule(step, warmup=4) for step in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
@@ -18,8 +27,14 @@ def linear_kl_schedule(step, warmup, start=0.0, stop=1.0):
     return start + (stop - start) * _share(step, warmup)
 
 
-def step_kl_schedule(step, warmup, start=0.0, stop=1.0):
+def step_kl_schedule(step: float, warmup: float, start: float = 0.0, stop: float = 1.0) -> float:
     """`start` before step `warmup`, `stop` from then on.
+
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
 
     >>> [step_kl_schedule(step, warmup=4) for step in (0, 3, 4)]
     [0.0, 0.0, 1.0]
@@ -27,11 +42,20 @@ def step_kl_schedule(step, warmup, start=0.0, stop=1.0):
     return float(stop if step >= warmup else start)
 
 
-def cyclical_kl_schedule(step, warmup, start=0.0, stop=1.0, cycles=4):
+def cyclical_kl_schedule(
+    step: float, warmup: float, start: float = 0.0, stop: float = 1.0, cycles: int = 4
+) -> float:
     """`cycles` times: up from `start` to `stop` in `warmup` steps, then `stop` for as many.
 
     After the last cycle it stays at `stop`. Fu et al., "Cyclical annealing schedule: a simple
     approach to mitigating KL vanishing", 2019, with half of each cycle spent on the ramp.
+
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
+        cycles: How many times.
 
     >>> [cyclical_kl_schedule(step, warmup=2, cycles=2) for step in range(9)]
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0]
@@ -41,17 +65,26 @@ def cyclical_kl_schedule(step, warmup, start=0.0, stop=1.0, cycles=4):
     return linear_kl_schedule(step % (2 * warmup), warmup, start, stop)
 
 
-def sigmoid_kl_schedule(step, warmup, start=0.0, stop=1.0, steepness=10.0):
+def sigmoid_kl_schedule(
+    step: float, warmup: float, start: float = 0.0, stop: float = 1.0, steepness: float = 10.0
+) -> float:
     """An S from `start` at step 0 to `stop` at step `warmup`, half way at `warmup / 2`.
 
     Bowman et al., "Generating sentences from a continuous space", 2016, scaled so that it starts
-    and ends exactly. `steepness` is the slope of the logistic over the whole ramp.
+    and ends exactly.
+
+    Args:
+        step: Epoch or training step, from 0.
+        warmup: Length of the ramp, in the unit of `step`.
+        start: Weight at the beginning.
+        stop: Weight at the end.
+        steepness: Slope of the logistic over the whole ramp.
 
     >>> [round(sigmoid_kl_schedule(step, warmup=4), 3) for step in (0, 1, 2, 4, 9)]
     [0.0, 0.07, 0.5, 1.0, 1.0]
     """
 
-    def logistic(share):
+    def logistic(share: float) -> float:
         return 1 / (1 + math.exp(-steepness * (share - 0.5)))
 
     low, high = logistic(0.0), logistic(1.0)
@@ -66,7 +99,7 @@ SCHEDULES = {
 }
 
 
-def _share(step, warmup):
+def _share(step: float, warmup: float) -> float:
     """How much of the warm-up is over, in `[0, 1]`."""
     return min(step / warmup, 1.0) if warmup > 0 else 1.0
 
@@ -94,13 +127,13 @@ class KLAnnealing(keras.callbacks.Callback):
 
     def __init__(
         self,
-        schedule="linear",
-        warmup_epochs=10,
-        warmup_steps=None,
-        start=0.0,
-        stop=1.0,
-        by="epoch",
-    ):
+        schedule: str | Callable[[int], float] = "linear",
+        warmup_epochs: int = 10,
+        warmup_steps: int | None = None,
+        start: float = 0.0,
+        stop: float = 1.0,
+        by: str = "epoch",
+    ) -> None:
         super().__init__()
         if by not in ("epoch", "step"):
             raise ValueError(f"by is {by!r}, expected 'epoch' or 'step'.")
@@ -120,24 +153,24 @@ class KLAnnealing(keras.callbacks.Callback):
             )
         self.by_step = by == "step" or warmup_steps is not None
 
-    def on_train_begin(self, logs=None):
-        self._weight = None
+    def on_train_begin(self, logs: JSON | None = None) -> None:
+        self._weight: float | None = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: JSON | None = None) -> None:
         if self.by_step:
             self._first_step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
         else:
             self._set(self.weight_at(epoch))
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: JSON | None = None) -> None:
         if self.by_step:
             self._set(self.weight_at(self._first_step + batch))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: JSON | None = None) -> None:
         if logs is not None:
             logs["kl_weight"] = self._weight
 
-    def _set(self, weight):
+    def _set(self, weight: float) -> None:
         weight = float(weight)
         if not 0 <= weight < math.inf:
             raise ValueError(f"The KL schedule gave {weight}, expected a number of at least 0.")

@@ -3,14 +3,20 @@
 All work on scaled windows `(N, T, C)` of NumPy, NaN where missing: the training mean is 0.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 
+from ceneurovae.hints import Array, Data
 from ceneurovae.model.loss import LOG_TWO_PI
 from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 PCA_WINDOWS = 5000
 PENALTIES = np.logspace(0, 6, 7)
@@ -18,7 +24,7 @@ PENALTIES = np.logspace(0, 6, 7)
 BLOCKS = 4
 
 
-def fit_pca(model, train):
+def fit_pca(model: "NeuroBehaviorVAE", train: Data) -> PCA:
     """PCA of whole scaled training windows, with as many components as the model has latents."""
     windows = np.concatenate(list(some_windows(train, PCA_WINDOWS)))
     rows = _rows(model.scaler.as_numpy(windows))
@@ -26,17 +32,17 @@ def fit_pca(model, train):
     return PCA(components, random_state=0).fit(rows)
 
 
-def pca_codes(model, pca, windows):
+def pca_codes(model: "NeuroBehaviorVAE", pca: PCA, windows: Array) -> Array:
     """Scores of whole scaled windows on principal components, `(N, Z)`, from raw ones."""
     return pca.transform(_rows(model.scaler.as_numpy(windows)))
 
 
-def pca_reconstruction(pca, x):
+def pca_reconstruction(pca: PCA, x: Array) -> Array:
     """Windows from their principal components, missing entries at the mean."""
     return pca.inverse_transform(pca.transform(_rows(x))).reshape(x.shape)
 
 
-def probabilistic_pca(pca, x):
+def probabilistic_pca(pca: PCA, x: Array) -> tuple[Array, Array]:
     """What probabilistic PCA makes of windows, given what was observed of them.
 
     Tipping & Bishop, "Probabilistic principal component analysis", 1999, equations 4 and 6, with
@@ -70,7 +76,7 @@ def probabilistic_pca(pca, x):
     return mean, -0.5 * (count * LOG_TWO_PI + determinants + distances)
 
 
-def last_value(x):
+def last_value(x: Array) -> Array:
     """The last observed value before, 0 where there is none."""
     x = x.copy()
     x[:, 0] = np.nan_to_num(x[:, 0], nan=0.0)
@@ -79,7 +85,7 @@ def last_value(x):
     return x
 
 
-def ridge_prediction(train, x, targets):
+def ridge_prediction(train: Array, x: Array, targets: Array) -> Array:
     """Windows with some channels predicted from the others, by ridge regression.
 
     Args:
@@ -95,6 +101,6 @@ def ridge_prediction(train, x, targets):
     return others
 
 
-def _rows(windows):
+def _rows(windows: Array) -> Array:
     """Windows as rows `(n, T * C)`, missing entries at the mean."""
     return np.nan_to_num(windows, nan=0.0).reshape(len(windows), -1)

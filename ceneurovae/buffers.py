@@ -2,8 +2,11 @@
 
 import sys
 import threading
+from collections.abc import Sequence
 
 import numpy as np
+
+from ceneurovae.hints import Array
 
 ALIGNMENT = 64  # bytes; TensorFlow takes such memory over without copying it
 UNUSED = 3  # references while looking: the list, the loop and the call that counts
@@ -15,11 +18,11 @@ class Buffers:
     Threads may share it.
     """
 
-    def __init__(self):
-        self._memories = []
+    def __init__(self) -> None:
+        self._memories: list[Array] = []
         self._lock = threading.Lock()
 
-    def take(self, shape):
+    def take(self, shape: Sequence[int]) -> Array:
         """A float32 array of a shape, its contents whatever they were."""
         size = 4 * int(np.prod(shape))
         with self._lock:

@@ -4,12 +4,16 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import keras
 import numpy as np
 
-from ceneurovae.checkpoint import weights_of
+from ceneurovae.checkpoint import FitState, weights_of
+from ceneurovae.hints import Data
 
 OBJECTIVE = "val_elbo"
 # Seconds between the checkpoints of short epochs.
@@ -22,7 +26,7 @@ EXPLODED = 1e6
 class DivergenceError(FloatingPointError):
     """The loss is no longer finite, or has exploded, in a `batch` of an `epoch`, from 0."""
 
-    def __init__(self, epoch, batch, loss):
+    def __init__(self, epoch: int, batch: int, loss: float) -> None:
         super().__init__(f"The loss became {loss:.4g} in epoch {epoch + 1}, batch {batch + 1}")
         self.epoch, self.batch, self.loss = epoch, batch, loss
 
@@ -30,7 +34,7 @@ class DivergenceError(FloatingPointError):
 class Interrupted(KeyboardInterrupt):
     """Training was asked to end, by Ctrl-C or by a signal, whose `number` it has."""
 
-    def __init__(self, number, message):
+    def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.number = number
 
@@ -47,12 +51,12 @@ class FollowEpoch(keras.callbacks.Callback):
         seed: Whole number.
     """
 
-    def __init__(self, data, seed):
+    def __init__(self, data: Data, seed: int) -> None:
         super().__init__()
         self.epoch = getattr(data, "epoch", None)
         self.seed = seed
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.epoch is not None:
             self.epoch.number = epoch
         if keras.backend.backend() == "torch":
@@ -69,13 +73,13 @@ class KeepBest(keras.callbacks.Callback):
         patience: Epochs without a better one before training stops; `None` for no limit.
     """
 
-    def __init__(self, state, start_from=0, patience=None):
+    def __init__(self, state: FitState, start_from: int = 0, patience: int | None = None) -> None:
         super().__init__()
         self.state = state
         self.start_from = start_from
         self.patience = patience
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         state = self.state
         state.rows.append({"epoch": epoch, **logs})
         objective = logs.get(OBJECTIVE)  # an epoch that was not validated cannot be the best
@@ -97,13 +101,13 @@ class Checkpoints(keras.callbacks.Callback):
         write: Function without arguments that writes it, called at most every 20 s and at the end.
     """
 
-    def __init__(self, state, write):
+    def __init__(self, state: FitState, write: Callable[[], None]) -> None:
         super().__init__()
         self.state = state
         self.write = write
         self.written_at = -math.inf
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.state.take(self.model)
         if not self.state.is_finite:
             raise DivergenceError(epoch, self.params["steps"] - 1, math.nan)
@@ -112,7 +116,7 @@ class Checkpoints(keras.callbacks.Callback):
             self.write()
             self.written_at = time.monotonic()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.write()
 
 
@@ -129,15 +133,15 @@ class WatchLoss(keras.callbacks.Callback):
 
     async_safe = True
 
-    def __init__(self, state, values):
+    def __init__(self, state: FitState, values: int) -> None:
         super().__init__()
         self.state = state
         self.values = values
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = logs["loss"]
         if self.state.first_loss is None and math.isfinite(loss):
             self.state.first_loss = loss
@@ -154,38 +158,39 @@ class Interruption(keras.callbacks.Callback):
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, how_to_go_on):
+    def __init__(self, how_to_go_on: str) -> None:
         super().__init__()
         self.how_to_go_on = how_to_go_on
-        self.number = self.epoch = None
+        self.number: int | None = None
+        self.epoch: int | None = None
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch = None
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.check()
 
-    def on_test_batch_begin(self, batch, logs=None):
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.check()
 
-    def check(self):
+    def check(self) -> None:
         """Raises `Interrupted` if a signal has come."""
         if self.number is not None:
             where = "" if self.epoch is None else f" in epoch {self.epoch + 1}"
             raise Interrupted(self.number, f"Interrupted{where}. {self.how_to_go_on}")
 
     @contextmanager
-    def listening(self):
+    def listening(self) -> Iterator[None]:
         """A context in which a first signal is noted; a second one does what it always did."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in self.SIGNALS}
 
-        def note(number, frame):
+        def note(number: int, frame: FrameType | None) -> None:
             self.number = number
             for each, handler in before.items():
                 signal.signal(each, handler)

@@ -3,11 +3,13 @@
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.whole_file import whole_file
 
 LISTS = ("variables", "optimizer", "best_weights")
@@ -35,24 +37,24 @@ class FitState:
     phase: str = "fit"
     epoch: int = 0
     over: bool = False
-    rows: list = field(default_factory=list)
+    rows: list[JSON] = field(default_factory=list)
     best: float | None = None
     best_epoch: int | None = None
     rate: float = 1.0
     first_loss: float | None = None
-    choices: dict | None = None
+    choices: JSON | None = None
     shrinkage: Any = None
-    variables: list = field(default_factory=list)
-    optimizer: list = field(default_factory=list)
-    best_weights: list = field(default_factory=list)
+    variables: list[Array] = field(default_factory=list)
+    optimizer: list[Array] = field(default_factory=list)
+    best_weights: list[Array] = field(default_factory=list)
 
-    def take(self, model):
+    def take(self, model: Any) -> None:
         """Takes over the variables of a model, and of the optimizer it has."""
         self.variables = [_copy(variable) for variable in model.variables]
         optimizer = getattr(model, "optimizer", None)
         self.optimizer = [] if optimizer is None else [_copy(v) for v in optimizer.variables]
 
-    def give(self, model):
+    def give(self, model: Any) -> None:
         """Gives a model, built and compiled alike, the variables of this state."""
         _assign(model.variables, self.variables)
         optimizer = getattr(model, "optimizer", None)
@@ -62,11 +64,11 @@ class FitState:
             _assign(optimizer.variables, self.optimizer)
 
     @property
-    def is_finite(self):
+    def is_finite(self) -> bool:
         """Whether no variable of the model is NaN or infinite."""
         return all(np.isfinite(value).all() for value in self.variables)
 
-    def write(self, path):
+    def write(self, path: PathLike) -> None:
         """Writes the state to an `.npz` file, whole or not at all."""
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             self._save(file)
@@ -77,7 +79,7 @@ class FitState:
         self._save(file)
         return file.getvalue()
 
-    def _save(self, file):
+    def _save(self, file: Any) -> None:
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LISTS}
         arrays = {
             f"{name}/{index}": value
@@ -87,7 +89,7 @@ class FitState:
         np.savez(file, state=np.array(json.dumps(numbers)), **arrays)
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: PathLike) -> Self:
         """The state that `write` wrote.
 
         Raises:
@@ -104,7 +106,7 @@ class FitState:
         return cls._load(io.BytesIO(content))
 
     @classmethod
-    def _load(cls, file):
+    def _load(cls, file: Any) -> Self:
         with np.load(file, allow_pickle=False) as arrays:
             state = cls(**json.loads(str(arrays["state"])))
             for name in LISTS:
@@ -112,21 +114,21 @@ class FitState:
                 setattr(state, name, [arrays[f"{name}/{index}"] for index in range(count)])
         return state
 
-    def improves(self, objective):
+    def improves(self, objective: float | None) -> bool:
         """Whether an objective is better than all before."""
         return objective is not None and objective > (-math.inf if self.best is None else self.best)
 
 
-def weights_of(model):
+def weights_of(model: Any) -> list[Array]:
     """A copy of a model's weights: those of `get_weights` share memory with PyTorch's."""
     return [np.array(value) for value in model.get_weights()]
 
 
-def _copy(variable):
+def _copy(variable: Any) -> Array:
     return np.array(variable.numpy())
 
 
-def _assign(variables, values):
+def _assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
     shapes = [tuple(variable.shape) for variable in variables], [value.shape for value in values]
     if shapes[0] != shapes[1]:
         raise ValueError("The checkpoint is of a model with other settings.")

@@ -4,14 +4,21 @@ import json
 import sys
 import tomllib
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ceneurovae.cli_data import probed, read_data
 from ceneurovae.cli_tune import add_tune
+
+if TYPE_CHECKING:
+    from ceneurovae.hints import JSON
+    from ceneurovae.readers.options import ReadOptions
+    from ceneurovae.splits import Splits
+    from ceneurovae.windows import Windows
 
 app = typer.Typer(
     help="Variational autoencoders of neural activity and behaviour, from HDF5 to latents.",
@@ -33,7 +40,7 @@ Backend = Annotated[
 ]
 
 
-def _option(text, **settings):
+def _option(text: str, **settings: Any) -> Any:
     return typer.Option(help=text, **settings)
 
 
@@ -56,17 +63,12 @@ TraceStride = Annotated[
 ]
 
 
-def _refine(default):
-    return Annotated[
-        int | None,
-        _option("Steps in which latents are refined on the decoder.", show_default=default),
-    ]
+REFINE = "Steps in which latents are refined on the decoder."
+Refine = Annotated[int | None, _option(REFINE, show_default="as chosen in training")]
+RefineTen = Annotated[int | None, _option(REFINE, show_default="10")]
 
 
-Refine = _refine("as chosen in training")
-
-
-def _read_config(context: typer.Context, path: Path | None):
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Makes the contents of `--config` the defaults of the command's other options."""
     if path is None:
         return None
@@ -98,7 +100,7 @@ def demo(
     seed: Annotated[int, _option("Decides the worm, the order and the weights.")] = 0,
     backend: Backend = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Simulate worms with known latents, train on them, and check the result."""
     from ceneurovae import console
     from ceneurovae.evaluation_table import show_evaluation
@@ -130,7 +132,7 @@ def inspect(
     transpose: Transpose = False,
     min_likelihood: MinLikelihood = 0.9,
     allow_external: AllowExternal = False,
-):
+) -> None:
     """Tell what is in files and what is wrong with it; of runs, whether their splits hold."""
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.run_folder import is_run
@@ -151,7 +153,7 @@ def inspect(
     _refuse_leaks(report)
 
 
-def _inspected(paths, options):
+def _inspected(paths: Sequence[Path], options: "ReadOptions") -> "JSON":
     """What `inspect_file` says of each file, and commands for all."""
     if not paths:
         return {"files": []}
@@ -166,7 +168,7 @@ def _inspected(paths, options):
     return {"files": files, "suggestion": train, "evaluation": evaluate}
 
 
-def _refuse_leaks(report):
+def _refuse_leaks(report: "JSON") -> None:
     """Raises a `ValueError` if a run's splits share data."""
     if "runs" not in report:
         return
@@ -302,7 +304,7 @@ def train(
             "JSON or TOML file with any of these options.", callback=_read_config, is_eager=True
         ),
     ] = None,
-):
+) -> None:
     """Train a model on recordings and evaluate it on held-out data."""
     given = dict(locals())
     from ceneurovae import console
@@ -321,12 +323,12 @@ def train(
             from ceneurovae.training import resume_run
 
             evaluation = resume_run(resume, retries, callbacks, 0, distribute)
-        if first:
+        if evaluation is not None:
             show_evaluation(evaluation)
         return
-    for name, value in (("FILES", files), ("--out", out)):
-        if not value:
-            raise ValueError(f"{name} is missing: ceneurovae train FILES --out FOLDER")
+    if not files or out is None:
+        missing = "--out" if files else "FILES"
+        raise ValueError(f"{missing} is missing: ceneurovae train FILES --out FOLDER")
     from ceneurovae.run_folder import check_free
 
     if first:
@@ -356,7 +358,7 @@ def train(
             callbacks=callbacks,
             verbose=0,
         )
-    if first:
+    if evaluation is not None:
         show_evaluation(evaluation)
         console.say(f"Run folder: {out}")
 
@@ -364,14 +366,15 @@ def train(
 add_tune(app, train)
 
 
-def _refuse_beside_resume(context):
+def _refuse_beside_resume(context: typer.Context) -> None:
     """Raises a `ValueError` for options that a resumed run has by itself."""
     own = {"resume", "backend", "quiet", "retries", "tensorboard", "distribute"}
     given = [
         parameter.opts[0] if parameter.opts[0].startswith("-") else "FILES"
         for parameter in context.command.params
         if parameter.name not in own
-        and context.get_parameter_source(parameter.name).name not in ("DEFAULT", "DEFAULT_MAP")
+        and (source := context.get_parameter_source(parameter.name or "")) is not None
+        and source.name not in ("DEFAULT", "DEFAULT_MAP")
         and context.params.get(parameter.name) not in (None, [], ())
     ]
     if given:
@@ -381,7 +384,14 @@ def _refuse_beside_resume(context):
 
 
 @contextmanager
-def _training(run, backend, quiet, batch_size, tensorboard, first):
+def _training(
+    run: Path,
+    backend: str | None,
+    quiet: bool,
+    batch_size: int | None,
+    tensorboard: bool,
+    first: bool,
+) -> Iterator[list[Any]]:
     """A context for training into a run folder, with the callbacks that show its progress.
 
     It is shown by the `first` process alone.
@@ -414,7 +424,7 @@ def _training(run, backend, quiet, batch_size, tensorboard, first):
 def evaluate(
     run: RunPath,
     as_json: AsJSON = False,
-    refine: _refine("10") = None,
+    refine: RefineTen = None,
     null: Annotated[
         int, _option("Refits on data whose channels were shifted against each other.", min=0)
     ] = 0,
@@ -427,7 +437,7 @@ def evaluate(
     ] = 0,
     backend: Backend = None,
     further: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-):
+) -> None:
     """Score a run on the time it set aside for test, beside PCA, and say what is wrong."""
     from ceneurovae.controls_table import control_tables
     from ceneurovae.evaluation_table import show_evaluation
@@ -450,7 +460,9 @@ def evaluate(
             _print(table)
 
 
-def _labels(splits, decode, further):
+def _labels(
+    splits: "Splits", decode: Sequence[str] | None, further: Sequence[str] | None
+) -> list[Any]:
     """The labels that `--decode A B` and `--decode A,B` name, read before anything is computed."""
     if further and not decode:
         raise ValueError(f"There is a run too many: {', '.join(further)}. Evaluate one at a time.")
@@ -460,7 +472,7 @@ def _labels(splits, decode, further):
     return read_labels(splits, names)
 
 
-def _controls(run, splits, null, labels, seeds):
+def _controls(run: Path, splits: "Splits", null: int, labels: Sequence[Any], seeds: int) -> "JSON":
     """What the checks that were asked for found, by the names of their files."""
     found = {}
     if labels:
@@ -482,7 +494,7 @@ def _controls(run, splits, null, labels, seeds):
 def runs(
     folder: Annotated[Path, typer.Argument(help="Folder with run folders.")] = Path("runs"),
     as_json: AsJSON = False,
-):
+) -> None:
     """Compare the runs in a folder."""
     from ceneurovae import console
     from ceneurovae.comparison import compare_runs
@@ -508,7 +520,7 @@ def encode(
     refine: Refine = None,
     backend: Backend = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Write the latents of every window of recordings."""
     from ceneurovae.encoding import encode_windows, read_windows
     from ceneurovae.readers.options import ReadOptions
@@ -528,7 +540,7 @@ def impute(
     memory_gb: MemoryGB = None,
     stride: TraceStride = None,
     batch_size: BatchSize = 256,
-    refine: _refine("10") = None,
+    refine: RefineTen = None,
     num_samples: Annotated[
         int | None,
         _option("Draws from which to write 5 % and 95 % quantiles too.", show_default="none"),
@@ -536,7 +548,7 @@ def impute(
     seed: Annotated[int, _option("Decides the draws.")] = 0,
     backend: Backend = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Write whole recordings with what is missing filled in."""
     from ceneurovae.readers.options import ReadOptions
     from ceneurovae.traces import impute_traces, read_traces
@@ -565,7 +577,7 @@ def reconstruct(
     seed: Annotated[int, _option("Decides the draws.")] = 0,
     backend: Backend = None,
     overwrite: Overwrite = False,
-):
+) -> None:
     """Write whole recordings as the model decodes them from their latents."""
     from ceneurovae.console import say
     from ceneurovae.readers.options import ReadOptions
@@ -593,7 +605,7 @@ def export(
     out: Annotated[Path, _option("Folder to write.", show_default=False)],
     format: Annotated[str, _option("savedmodel or onnx.")] = "savedmodel",
     overwrite: Overwrite = False,
-):
+) -> None:
     """Write the model for TensorFlow alone, or for ONNX Runtime."""
     from ceneurovae.console import say
     from ceneurovae.export import check_free, export_run, require_format
@@ -619,7 +631,7 @@ def report(
         Path | None, _option("Folder for each plot as SVG and PNG.", show_default="none")
     ] = None,
     backend: Backend = None,
-):
+) -> None:
     """Write one HTML page with all about a run: data, training, scores, latents, controls."""
     from ceneurovae.console import say
     from ceneurovae.import_data import reload_splits
@@ -636,7 +648,7 @@ def report(
 
 
 @contextmanager
-def _keras_at_work(backend):
+def _keras_at_work(backend: str | None) -> Iterator[None]:
     """A context in which Keras is there, on a backend, and a bar says what is done."""
     from ceneurovae import console
     from ceneurovae.tracking import showing
@@ -647,13 +659,13 @@ def _keras_at_work(backend):
         yield
 
 
-def _say_written(windows, out):
+def _say_written(windows: "Windows", out: Path) -> None:
     from ceneurovae.console import say
 
     say(f"{len(windows)} windows of {len(windows.recordings)} recordings in {out}")
 
 
-def main():
+def main() -> None:
     """Runs the command line: errors are one line on stderr and exit status 2."""
     try:
         _run()
@@ -664,7 +676,7 @@ def main():
         raise
 
 
-def _run():
+def _run() -> None:
     warnings.showwarning = _show_warning
     try:
         app()
@@ -674,15 +686,15 @@ def _run():
         sys.exit(2)
 
 
-def _show_warning(message, *_, **__):
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
     print(f"Warning: {message}", file=sys.stderr)
 
 
-def _print(table):
+def _print(table: Any) -> None:
     from rich.console import Console
 
     Console().print(table)
 
 
-def _print_json(document):
+def _print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2))

@@ -1,9 +1,17 @@
 """The data of a command line: from its options to splits, and to the model's settings."""
 
 import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ceneurovae.config import VAEConfig
+    from ceneurovae.hints import JSON, Paths
+    from ceneurovae.readers.options import ReadOptions
+    from ceneurovae.splits import Splits
 
 
-def probed(paths, options):
+def probed(paths: "Paths", options: "ReadOptions") -> list[Path]:
     """The files that paths stand for, after a look at each that may crash without harm."""
     from ceneurovae.readers import expand_paths
     from ceneurovae.readers.probe import probe
@@ -13,7 +21,7 @@ def probed(paths, options):
     return files
 
 
-def read_data(given):
+def read_data(given: "JSON") -> "tuple[Splits, VAEConfig]":
     """The `Splits` and the `VAEConfig` that options of the command line ask for.
 
     Args:

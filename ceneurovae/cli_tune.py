@@ -2,10 +2,16 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ceneurovae.config import VAEConfig
+    from ceneurovae.hints import JSON
+    from ceneurovae.splits import Splits
 
 # Options of `train` that a search does otherwise, or has no use for.
 NOT_SHARED = (
@@ -21,7 +27,7 @@ OF_ENGINE = {
 }
 
 
-def add_tune(app, train):
+def add_tune(app: typer.Typer, train: Callable[..., Any]) -> None:
     """Adds the command to the command line.
 
     Args:
@@ -35,13 +41,14 @@ def add_tune(app, train):
         if name not in NOT_SHARED
     ]
 
-    def command(**given):
-        return tune(given.pop("context"), given.pop("files"), given.pop("out"), **given)
+    def command(**given: Any) -> None:
+        tune(given.pop("context"), given.pop("files"), given.pop("out"), **given)
 
     options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
     options = [option for option in options if option.name != "shared"] + shared
-    command.__signature__ = inspect.Signature(options)
-    command.__annotations__ = {option.name: option.annotation for option in options}
+    adapted: Any = command  # Typer takes its options from these
+    adapted.__signature__ = inspect.Signature(options)
+    adapted.__annotations__ = {option.name: option.annotation for option in options}
     app.command(name="tune", help=tune.__doc__)(command)
 
 
@@ -100,8 +107,8 @@ def tune(
             help="With ray: GPUs of a member, such as 0.25.", show_default="its share of all"
         ),
     ] = None,
-    **shared,
-):
+    **shared: Any,
+) -> None:
     """Search for the best settings, and train with them; the same command goes on with a search."""
     from ceneurovae import console
     from ceneurovae.trial_process import ENVIRONMENT
@@ -109,7 +116,9 @@ def tune(
     given = {
         parameter.name
         for parameter in context.command.params
-        if context.get_parameter_source(parameter.name).name != "DEFAULT"
+        if parameter.name is not None
+        and (source := context.get_parameter_source(parameter.name)) is not None
+        and source.name != "DEFAULT"
     }
     _refuse_of_other_engines(engine, given)
     searched = None if space is None else _read_space(space)
@@ -168,7 +177,17 @@ def tune(
     _show(result.run_dir, splits, f"{len(result.trials)} trials", result.best)
 
 
-def _tune_population(splits, config, out, space, given, size, objective, shared, ray):
+def _tune_population(
+    splits: "Splits",
+    config: "VAEConfig",
+    out: Path,
+    space: "JSON | None",
+    given: set[str],
+    size: tuple[int, int, int | None],
+    objective: str,
+    shared: "JSON",
+    ray: "JSON",
+) -> None:
     """Population-based training with the options of the command, and what is said of it."""
     from ceneurovae import console
     from ceneurovae.hypermodel import SETTINGS
@@ -188,7 +207,9 @@ def _tune_population(splits, config, out, space, given, size, objective, shared,
             out,
             config,
             space,
-            *size,
+            size[0],
+            size[1],
+            size[2],
             objective,
             shared["seed"],
             overwrite=shared["overwrite"],
@@ -202,7 +223,7 @@ def _tune_population(splits, config, out, space, given, size, objective, shared,
         console.say(f"Generation {row['generation']}, as member {row['member']}: {values}")
 
 
-def _refuse_of_other_engines(engine, given):
+def _refuse_of_other_engines(engine: str, given: set[str]) -> None:
     """Raises a `ValueError` for options that an engine does not know."""
     if engine not in OF_ENGINE:
         raise ValueError(f"engine is {engine!r}, expected one of {', '.join(OF_ENGINE)}.")
@@ -215,7 +236,7 @@ def _refuse_of_other_engines(engine, given):
             )
 
 
-def _read_space(path):
+def _read_space(path: Path) -> "JSON":
     try:
         space = json.loads(path.read_text())
     except ValueError as error:
@@ -225,7 +246,7 @@ def _read_space(path):
     return space
 
 
-def _read(given):
+def _read(given: "JSON") -> "tuple[Splits, VAEConfig]":
     from ceneurovae.cli_data import read_data
 
     splits, config = read_data(given)
@@ -234,14 +255,14 @@ def _read(given):
     return splits, config
 
 
-def _show(run_dir, splits, searched, best):
+def _show(run_dir: Path, splits: "Splits", searched: str, best: "JSON | None") -> None:
     """Evaluates the run with the best settings, and prints the results."""
     from ceneurovae import console
     from ceneurovae.evaluation import evaluate_run
     from ceneurovae.evaluation_table import show_evaluation
 
     evaluation = evaluate_run(run_dir, splits, imputation=False)
-    values = ", ".join(f"{name} {value}" for name, value in best.items())
+    values = ", ".join(f"{name} {value}" for name, value in (best or {}).items())
     show_evaluation(evaluation)
     console.say(f"Best of {searched}: {values}")
     console.say(f"Run folder: {run_dir}")

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from ceneurovae.hints import JSON, PathLike
 from ceneurovae.run_folder import REFITS, RunFolder, is_run
 
 
-def compare_runs(path):
+def compare_runs(path: PathLike) -> list[JSON]:
     """What every run in a folder is and has reached.
 
     Args:
@@ -31,7 +32,7 @@ def compare_runs(path):
     return runs
 
 
-def _describe(run):
+def _describe(run: RunFolder) -> JSON:
     rows = run.read_history() if run.has_history else []
     elbos = [row["val_elbo"] for row in rows if "val_elbo" in row]
     found = {
@@ -52,7 +53,7 @@ def _describe(run):
     return found
 
 
-def _r2(metrics):
+def _r2(metrics: JSON) -> JSON:
     """By method, those that there are."""
     if "version" in metrics:
         test, baselines = metrics["test"], metrics.get("baselines", {})

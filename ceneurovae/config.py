@@ -3,6 +3,10 @@
 import dataclasses
 import json
 import numbers
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from ceneurovae.hints import JSON
 
 BACKBONES = ("mlp", "conv", "gru", "lstm", "transformer", "linear")
 RECONSTRUCTION_LOSSES = ("gaussian", "mse", "huber", "poisson", "bernoulli")
@@ -83,7 +87,7 @@ class VAEConfig:
     hide: tuple[str, ...] = ()
     hide_share: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("seq_len", "latent_dim", "hidden_dim", "num_layers", "num_heads"):
             self._require_whole_number(name)
         if self.channels is not None:
@@ -115,7 +119,7 @@ class VAEConfig:
                 "share equally. Use a hidden_dim that is a multiple of num_heads."
             )
 
-    def _require_names(self):
+    def _require_names(self) -> None:
         """Sequences of names, which JSON gives as lists, as tuples."""
         hide = (self.hide,) if isinstance(self.hide, str) else tuple(self.hide)
         unknown = [kind for kind in hide if kind not in HIDDEN]
@@ -139,35 +143,43 @@ class VAEConfig:
             )
         object.__setattr__(self, "channel_groups", groups)
 
-    def _require_whole_number(self, name, least=1):
+    def _require_whole_number(self, name: str, least: int = 1) -> None:
         value = getattr(self, name)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least {least}.")
         object.__setattr__(self, name, int(value))
 
-    def _require_number(self, name, expected, valid):
+    def _require_number(self, name: str, expected: str, valid: Callable[[float], bool]) -> None:
         value = getattr(self, name)
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not valid(value):
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not valid(value):
             raise ValueError(f"{name} is {value!r}, expected a number {expected}.")
         object.__setattr__(self, name, float(value))
 
-    def _require_choice(self, name, choices):
+    def _require_choice(self, name: str, choices: Sequence[str]) -> None:
         value = getattr(self, name)
         if value not in choices:
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}.")
 
     @classmethod
-    def names(cls):
+    def names(cls) -> list[str]:
         """Names of the fields."""
         return [field.name for field in dataclasses.fields(cls)]
 
-    def to_dict(self):
+    def to_dict(self) -> JSON:
         """The fields as a dictionary of JSON types."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, fields):
-        """The inverse of `to_dict`; an unknown field is a `ValueError`."""
+    def from_dict(cls, fields: JSON) -> Self:
+        """The inverse of `to_dict`.
+
+        Args:
+            fields: Values by name.
+
+        Raises:
+            ValueError: if a field is unknown or cannot be used.
+        """
         known = cls.names()
         unknown = sorted(set(fields) - set(known))
         if unknown:
@@ -176,17 +188,21 @@ class VAEConfig:
             )
         return cls(**fields)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The fields as one JSON object."""
         return json.dumps(self.to_dict(), indent=2)
 
     @classmethod
-    def from_json(cls, text):
-        """The inverse of `to_json`."""
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`.
+
+        Args:
+            text: A JSON object.
+        """
         return cls.from_dict(json.loads(text))
 
 
-def groups_of(channels):
+def groups_of(channels: Sequence[str]) -> tuple[str, ...]:
     """The group of each channel: what its name begins with, such as `behavior`.
 
     >>> groups_of(["neural/AVA", "neural/RIM", "speed"])

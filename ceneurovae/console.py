@@ -3,13 +3,20 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ceneurovae.evaluation_table import number
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ceneurovae.hints import JSON
 
 # Fastest first, as measured by tests/benchmarks/train_speed.py on CPUs.
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -24,12 +31,12 @@ SHOWN_PER_CODE = 2
 messages = Console(stderr=True, highlight=False)
 
 
-def say(text):
+def say(text: str) -> None:
     """One line to stderr."""
     messages.print(text, markup=False, soft_wrap=True)
 
 
-def choose_backend(requested=None, environment=None):
+def choose_backend(requested: str | None = None, environment: dict[str, str] | None = None) -> None:
     """Sets `KERAS_BACKEND` to what was requested, else leaves it, else picks the fastest.
 
     Args:
@@ -59,7 +66,7 @@ def choose_backend(requested=None, environment=None):
 
 
 @contextmanager
-def progress_bar(quiet=False):
+def progress_bar(quiet: bool = False) -> "Iterator[Progress]":
     """A `rich` progress bar on stderr with columns for a count, a time and a text.
 
     It is disabled where there is no terminal; nothing is said at all while it is `quiet`.
@@ -90,10 +97,10 @@ def progress_bar(quiet=False):
         messages.quiet = before
 
 
-def tracker(progress):
+def tracker(progress: "Progress") -> Callable[..., Iterator[Any]]:
     """What `tracking.showing` takes: a bar of `progress_bar` for each piece of work."""
 
-    def track(items, total, title):
+    def track(items: Iterable[Any], total: int | None, title: str) -> Iterator[Any]:
         task = progress.add_task(title, total=total, note="")
         for item in items:
             yield item
@@ -103,7 +110,7 @@ def tracker(progress):
     return track
 
 
-def import_keras(progress):
+def import_keras(progress: "Progress") -> None:
     """Imports TensorFlow and Keras, which takes seconds, without their start-up messages."""
     task = progress.add_task("Loading Keras", total=None, note="")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -124,7 +131,7 @@ def import_keras(progress):
     progress.remove_task(task)
 
 
-def runs_table(runs):
+def runs_table(runs: "Sequence[JSON]") -> Table:
     """A `rich` table of what `compare_runs` found, one line per run."""
     table = Table(title=f"{len(runs)} runs")
     for name in ("run", "model"):
@@ -146,7 +153,7 @@ def runs_table(runs):
     return table
 
 
-def show_inspection(report):
+def show_inspection(report: "JSON") -> None:
     """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
 
     Args:
@@ -163,7 +170,7 @@ def show_inspection(report):
         _show_run(run, screen)
 
 
-def _show_file(file, screen):
+def _show_file(file: "JSON", screen: Console) -> None:
     count = len(file["recordings"])
     head = f"{file['path']}: layout {file['layout']}, {count} recording{'s' * (count != 1)}"
     _print_line(screen, head)
@@ -176,7 +183,7 @@ def _show_file(file, screen):
     _show_suggestion(file, "To train", screen)
 
 
-def _show_suggestion(report, title, screen):
+def _show_suggestion(report: "JSON", title: str, screen: Console) -> None:
     if report["suggestion"] is None:
         _print_line(screen, f"{title}: no command can be suggested; see the warnings.")
         return
@@ -185,7 +192,7 @@ def _show_suggestion(report, title, screen):
         _print_line(screen, f"Then, to see what it learned:\n  {report['evaluation']}")
 
 
-def _show_run(run, screen):
+def _show_run(run: "JSON", screen: Console) -> None:
     _print_line(screen, f"{run['path']}: run")
     for part in ("train", "valid", "test"):
         told = run[part]
@@ -205,13 +212,13 @@ def _show_run(run, screen):
         )
 
 
-def _print_line(screen, text):
+def _print_line(screen: Console, text: str) -> None:
     screen.print(text, markup=False, soft_wrap=True)
 
 
-def _alike(recordings):
+def _alike(recordings: "Sequence[JSON]") -> "list[list[JSON]]":
     """The recordings in lists of those that fit into one table: all that differ in length only."""
-    kinds = {}
+    kinds: dict[Any, list[JSON]] = {}
     for recording in recordings:
         names = tuple(
             (block["name"], tuple(block["shape"][1:]), len(block["channels"]))
@@ -224,9 +231,9 @@ def _alike(recordings):
     return together
 
 
-def warning_lines(recordings):
+def warning_lines(recordings: "Sequence[JSON]") -> list[str]:
     """The warnings of recordings as lines `code: message`, the same of several as one."""
-    found = {}
+    found: dict[str, list[tuple[str, JSON]]] = {}
     for recording in recordings:
         for warning in recording["warnings"]:
             found.setdefault(warning["code"], []).append((recording["name"], warning))
@@ -246,7 +253,7 @@ def warning_lines(recordings):
     return lines
 
 
-def inspection_table(*recordings):
+def inspection_table(*recordings: "JSON") -> Table:
     """A `rich` table of recordings that `inspect_file` described, which differ in length only."""
     first = recordings[0]
     title = first["name"]
@@ -269,7 +276,7 @@ def inspection_table(*recordings):
     return table
 
 
-def _add_block(table, blocks):
+def _add_block(table: Table, blocks: "Sequence[JSON]") -> None:
     """Rows of one block of alike recordings: all channels, and each if few differ."""
     names = [channel["name"] for channel in blocks[0]["channels"]]
     shares = [
@@ -292,19 +299,19 @@ def _add_block(table, blocks):
             table.add_row(f"  {name}", "", "", "", _range(part, _percent))
 
 
-def _range(values, shown):
+def _range(values: Sequence[Any], shown: Callable[[Any], str]) -> str:
     low, high = shown(min(values)), shown(max(values))
     return low if low == high else f"{low} to {high}"
 
 
-def _percent(share):
+def _percent(share: float) -> str:
     return f"{share:.1%}"
 
 
-def _number_1(value):
+def _number_1(value: float) -> str:
     return f"{value:.1f}"
 
 
-def _shortened(names):
+def _shortened(names: Sequence[str]) -> str:
     columns = [name.split("/")[-1] for name in names]
     return ", ".join(columns if len(columns) < 7 else [*columns[:3], "...", columns[-1]])

@@ -3,9 +3,10 @@
 from rich.table import Table
 
 from ceneurovae.evaluation_table import number
+from ceneurovae.hints import JSON
 
 
-def control_tables(found):
+def control_tables(found: JSON) -> list[Table]:
     """A `rich` table for each of the controls that were made.
 
     Args:
@@ -16,7 +17,7 @@ def control_tables(found):
     return [makers[name](result) for name, result in found.items()]
 
 
-def null_table(found):
+def null_table(found: JSON) -> Table:
     """Scores of the run and of refits on data without its structure."""
     table = Table(title=f"Trained on null data, {found['refits']} refits, {found['split']} data")
     table.add_column("")
@@ -33,7 +34,7 @@ def null_table(found):
     return table
 
 
-def decoding_table(found):
+def decoding_table(found: JSON) -> Table:
     """Scores of labels, a line each."""
     data = "data of all splits" if found["split"] == "all" else f"{found['split']} data"
     table = Table(
@@ -52,7 +53,7 @@ def decoding_table(found):
     return table
 
 
-def seeds_table(found):
+def seeds_table(found: JSON) -> Table:
     """How well the latents of each seed predict those of each other."""
     table = Table(title=f"R2 of one seed's latents from another's, {found['split']} data")
     table.add_column("from \\ to")
@@ -67,6 +68,6 @@ def seeds_table(found):
     return table
 
 
-def _spread(score, digits=3):
+def _spread(score: JSON, digits: int = 3) -> str:
     spread = "" if score["std"] is None else f" ± {score['std']:.{digits}f}"
     return number(score["mean"], digits) + spread

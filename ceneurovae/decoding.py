@@ -1,6 +1,7 @@
 """What latents know of behaviour: labels read from them, beside PCA, raw channels and chance."""
 
 import warnings
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -8,10 +9,12 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score, recall_score
 
 from ceneurovae.baselines import fit_pca, pca_codes
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.import_data import reload_splits
-from ceneurovae.labels import read_labels
+from ceneurovae.labels import Label, read_labels
 from ceneurovae.refitting import held_out
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.splits import Splits
 from ceneurovae.time_folds import time_folds
 from ceneurovae.tracking import tracked
 from ceneurovae.windows import Windows
@@ -27,7 +30,9 @@ PENALTIES = {"regression": np.logspace(-4, 2, 7), "classification": np.logspace(
 METRICS = {"regression": "r2", "classification": "balanced_accuracy"}
 
 
-def decode_labels(path, labels, splits=None):
+def decode_labels(
+    path: PathLike, labels: Sequence[str] | Sequence[Label], splits: Splits | None = None
+) -> JSON:
     """Reads labels from the latents of a run with a straight line, cross-validated in time.
 
     A label is that at the middle of a window. One with at most 10 values or texts is decoded by
@@ -65,11 +70,15 @@ def decode_labels(path, labels, splits=None):
     Raises:
         ValueError: if the run is not finished, or a label cannot be used.
     """
+    if not len(labels):
+        raise ValueError("labels is empty. Name the labels that are to be read from the latents.")
     run = RunFolder(path)
     run.require_finished()
     if splits is None:
         splits = reload_splits(run.manifest)
-    labels = read_labels(splits, labels) if isinstance(labels[0], str) else labels
+    names = [label for label in labels if isinstance(label, str)]
+    known = [label for label in labels if isinstance(label, Label)]
+    known += read_labels(splits, names)
     split, windows = windows_to_decode(splits, run.refitted)
     model = run.load_model()
     x = windows.gather()
@@ -80,7 +89,7 @@ def decode_labels(path, labels, splits=None):
     }
     codes = {name: _scaled(part) for name, part in codes.items()}
     rows = []
-    for label in tracked(labels, len(labels), "Decoding labels"):
+    for label in tracked(known, len(known), "Decoding labels"):
         row = _decoded(label, codes, windows)
         rows.append({**row, "in_model": label.name in splits.train.channels})
     found = {"split": split, "folds": FOLDS, "gap": windows.seq_len, "labels": rows}
@@ -88,7 +97,7 @@ def decode_labels(path, labels, splits=None):
     return found
 
 
-def windows_to_decode(splits, refitted=False):
+def windows_to_decode(splits: Splits, refitted: bool = False) -> tuple[str, Windows]:
     """Name of the data, and at most 1000 `Windows` of it, in the order of time.
 
     Args:
@@ -109,7 +118,7 @@ def windows_to_decode(splits, refitted=False):
     return name, Windows(windows.recordings, windows.seq_len, runs)
 
 
-def _decoded(label, codes, windows):
+def _decoded(label: Label, codes: dict[str, Array], windows: Windows) -> JSON:
     """One row of the result."""
     recording, start = windows.locate()
     target = label.at_center(windows)
@@ -139,7 +148,9 @@ def _decoded(label, codes, windows):
     }
 
 
-def fold_scores(kind, codes, target, recording, start, seq_len):
+def fold_scores(
+    kind: str, codes: Array, target: Array, recording: Array, start: Array, seq_len: int
+) -> list[float | None]:
     """Score of a label in each fold, `None` where there is none.
 
     Args:
@@ -161,7 +172,9 @@ def fold_scores(kind, codes, target, recording, start, seq_len):
     return scores
 
 
-def _score(kind, codes, target, train, test, penalty):
+def _score(
+    kind: str, codes: Array, target: Array, train: Array, test: Array, penalty: float
+) -> float | None:
     """Score on windows for test of what was fitted to windows for training, or `None`."""
     if kind == "classification":
         test = test[np.isin(target[test], target[train])]
@@ -181,7 +194,7 @@ def _score(kind, codes, target, train, test, penalty):
     return float(recall_score(target[test], predicted, labels=classes, average="macro"))
 
 
-def _shifts(target, recording, start, seq_len):
+def _shifts(target: Array, recording: Array, start: Array, seq_len: int) -> Iterator[Array]:
     """Labels `(n,)` circularly shifted along all windows, by at least a window or a quarter."""
     steps = np.diff(start)[np.diff(recording) == 0]
     least = -(-seq_len // max(1, int(np.median(steps)))) if len(steps) else 1
@@ -190,19 +203,19 @@ def _shifts(target, recording, start, seq_len):
         yield np.roll(target, shift)
 
 
-def _scaled(codes):
+def _scaled(codes: Array) -> Array:
     """Codes `(n, D)` about their mean, with a mean squared length of 1."""
     centred = codes - codes.mean(axis=0, dtype="float64")
     length = np.sqrt(np.square(centred).sum(axis=1).mean())
     return centred / length if length > 0 else centred
 
 
-def _mean(scores):
+def _mean(scores: Sequence[float | None]) -> float | None:
     known = [score for score in scores if score is not None]
     return float(np.mean(known)) if known else None
 
 
-def _summary(scores):
+def _summary(scores: Sequence[float | None]) -> JSON:
     known = [score for score in scores if score is not None]
     spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
     return {"mean": _mean(scores), "std": spread, "folds": scores}

@@ -1,12 +1,16 @@
 """The demo: a simulated worm, whose latents are known, from file to result."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ceneurovae.baselines import fit_pca, pca_codes
 from ceneurovae.config import VAEConfig
 from ceneurovae.evaluation import readout_r2
+from ceneurovae.hints import Array, PathLike
 from ceneurovae.import_data import load_splits
+from ceneurovae.results import Evaluation
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.simulation import LATENTS, latents_at_center, simulate_worms
 from ceneurovae.training import BATCH_SIZE, train_run
@@ -14,7 +18,9 @@ from ceneurovae.training import BATCH_SIZE, train_run
 CONFIG = VAEConfig(latent_dim=8)
 
 
-def run_demo(out, seed=0, overwrite=False, callbacks=()):
+def run_demo(
+    out: PathLike, seed: int = 0, overwrite: bool = False, callbacks: Sequence[Any] = ()
+) -> Evaluation:
     """Simulates worms, trains on them, and compares VAE and PCA on held-out time.
 
     Args:
@@ -32,7 +38,7 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
     path.parent.mkdir(parents=True, exist_ok=True)
     simulate_worms(path, seed=seed)
     splits = load_splits(path, seq_len=20, stride=2, test_fraction=0.2, seed=seed)
-    result = train_run(
+    result: Any = train_run(
         splits,
         CONFIG,
         out,
@@ -50,14 +56,15 @@ def run_demo(out, seed=0, overwrite=False, callbacks=()):
     test, baselines = result.test, result.baselines
     codes, scores = [model.encode(x).mu for x in values], [pca_codes(model, pca, x) for x in values]
     test = dataclasses.replace(test, latents_r2=_latents_r2(codes, truth))
-    with_latents = dataclasses.replace(baselines.pca, latents_r2=_latents_r2(scores, truth))
-    baselines = dataclasses.replace(baselines, pca=with_latents)
+    if baselines is not None:
+        with_latents = dataclasses.replace(baselines.pca, latents_r2=_latents_r2(scores, truth))
+        baselines = dataclasses.replace(baselines, pca=with_latents)
     result = dataclasses.replace(result, test=test, baselines=baselines)
     run.write_metrics(result.to_json())
     return result
 
 
-def _latents_r2(codes, truth):
+def _latents_r2(codes: Sequence[Array], truth: Sequence[Array]) -> dict[str, dict[str, float]]:
     """`readout_r2` from training and test codes, by name of the readout and of the latent."""
     scores = readout_r2(codes[0], truth[0], codes[1], truth[1])
     return {name: dict(zip(LATENTS, r2, strict=True)) for name, r2 in scores.items()}

@@ -5,8 +5,12 @@ Every check takes plain arrays and gives a `Finding` or `None`. NaN means missin
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+
+from ceneurovae.hints import Array
 
 # Neighbours in time correlate by more than this in what was sampled fast enough to be a series,
 SMOOTH = 0.5
@@ -59,7 +63,13 @@ class Finding:
     channels: tuple[str, ...] = ()
 
 
-def diagnose_values(values, channels, window_len=None, complete=True, can_transpose=True):
+def diagnose_values(
+    values: Array,
+    channels: Sequence[str],
+    window_len: int | None = None,
+    complete: bool = True,
+    can_transpose: bool = True,
+) -> list[Finding]:
     """What is wrong with the values of one block of channels.
 
     Args:
@@ -89,7 +99,12 @@ def diagnose_values(values, channels, window_len=None, complete=True, can_transp
     return [finding for finding in found if finding]
 
 
-def transposed_axes(values, channels, window_len=None, can_transpose=True):
+def transposed_axes(
+    values: Array,
+    channels: Sequence[str],
+    window_len: int | None = None,
+    can_transpose: bool = True,
+) -> Finding | None:
     """Fewer samples than channels, and smooth along the channels rather than along time."""
     steps = window_len or len(values)
     if steps >= len(channels):
@@ -111,7 +126,7 @@ def transposed_axes(values, channels, window_len=None, can_transpose=True):
     )
 
 
-def infinite_values(infinite, channels):
+def infinite_values(infinite: Array, channels: Sequence[str]) -> Finding | None:
     """Infinite values, which cannot be read; `infinite` is boolean, `(C, T)`."""
     count = infinite.sum(axis=1)
     return _about(
@@ -125,7 +140,7 @@ def infinite_values(infinite, channels):
     )
 
 
-def all_missing(series, channels):
+def all_missing(series: Array, channels: Sequence[str]) -> Finding | None:
     """Channels `(C, T)` in which nothing was observed."""
     return _about(
         "all-missing",
@@ -138,7 +153,7 @@ def all_missing(series, channels):
     )
 
 
-def constant_channels(series, channels):
+def constant_channels(series: Array, channels: Sequence[str]) -> Finding | None:
     """Channels `(C, T)` that never change."""
     return _about(
         "constant-channel",
@@ -151,7 +166,7 @@ def constant_channels(series, channels):
     )
 
 
-def already_z_scored(series, channels):
+def already_z_scored(series: Array, channels: Sequence[str]) -> Finding | None:
     """Nearly all of several channels `(C, T)` with mean 0 and standard deviation 1."""
     varied = ~_constant(series) & ((~np.isnan(series)).sum(axis=1) > 1)
     if varied.sum() < 2:
@@ -171,11 +186,11 @@ def already_z_scored(series, channels):
         f"{len(chosen)} of {len(channels)} channels ({_listed(channels, chosen)}) have mean 0 and "
         "standard deviation 1: z-scored over the whole recording, so that their scale knows the "
         "test data. Store raw values; the model scales them by the training data.",
-        tuple(channels[i] for i in chosen),
+        tuple(channels[i] for i in chosen.tolist()),
     )
 
 
-def outliers(series, channels):
+def outliers(series: Array, channels: Sequence[str]) -> Finding | None:
     """Samples of `(C, T)` far from the median, in units of the robust standard deviation."""
     median = _medians(series)
     distance = np.abs(series - median[:, None])
@@ -197,7 +212,7 @@ def outliers(series, channels):
     )
 
 
-def slow_drift(series, channels):
+def slow_drift(series: Array, channels: Sequence[str]) -> Finding | None:
     """A trend of `(C, T)` from the first to the last fifth, larger than what happens in a fifth."""
     if series.shape[1] < 5 * DRIFT_LEAST:
         return None
@@ -226,12 +241,12 @@ def slow_drift(series, channels):
     )
 
 
-def duplicated_channels(digests):
+def duplicated_channels(digests: dict[str, bytes]) -> Finding | None:
     """Channels with the same values; `digests` is a dictionary from names to `digest`s."""
-    groups = {}
+    alike: dict[bytes, list[str]] = {}
     for channel, value in digests.items():
-        groups.setdefault(value, []).append(channel)
-    groups = [group for group in groups.values() if len(group) > 1]
+        alike.setdefault(value, []).append(channel)
+    groups = [group for group in alike.values() if len(group) > 1]
     if not groups:
         return None
     channels = tuple(channel for group in groups for channel in group)
@@ -244,18 +259,20 @@ def duplicated_channels(digests):
     )
 
 
-def channel_digests(values, channels):
+def channel_digests(values: Array, channels: Sequence[str]) -> dict[str, bytes]:
     """A digest of each channel of `values` `(T, C)` that changes, by name."""
     series = np.array(values.T, dtype="float32", order="C") + 0  # -0 becomes 0
     changes = ~_constant(series) & ~np.isnan(series).all(axis=1)
     series[np.isnan(series)] = np.nan  # one NaN of the many that there are
     return {
         channels[i]: hashlib.blake2b(series[i], digest_size=16).digest()
-        for i in np.flatnonzero(changes)
+        for i in np.flatnonzero(changes).tolist()
     }
 
 
-def diagnose_timestamps(times, samples, rate_hz=None, breaks=()):
+def diagnose_timestamps(
+    times: Array, samples: int, rate_hz: float | None = None, breaks: Sequence[int] | Array = ()
+) -> list[Finding]:
     """What is wrong with the times of samples.
 
     Args:
@@ -267,7 +284,7 @@ def diagnose_timestamps(times, samples, rate_hz=None, breaks=()):
     Returns:
         List of `Finding`s.
     """
-    found = []
+    found: list[Finding | None] = []
     if len(times) != samples:
         found.append(
             Finding(
@@ -285,7 +302,7 @@ def diagnose_timestamps(times, samples, rate_hz=None, breaks=()):
     return [finding for finding in found if finding]
 
 
-def _uneven(intervals, known):
+def _uneven(intervals: Array, known: Array) -> Finding | None:
     median = np.median(intervals[known])
     if not median > 0:
         return Finding(
@@ -307,7 +324,7 @@ def _uneven(intervals, known):
     )
 
 
-def _rate_mismatch(intervals, rate_hz):
+def _rate_mismatch(intervals: Array, rate_hz: float | None) -> Finding | None:
     median = np.median(intervals)
     if not rate_hz or not median > 0 or abs(median * rate_hz - 1) <= RATE_WITHIN:
         return None
@@ -318,7 +335,7 @@ def _rate_mismatch(intervals, rate_hz):
     )
 
 
-def interruption(samples, breaks):
+def interruption(samples: int, breaks: Sequence[int] | Array) -> Finding | None:
     """Known interruptions of a recording of `samples`; a new stretch begins at each of `breaks`."""
     if not len(breaks):
         return None
@@ -332,7 +349,9 @@ def interruption(samples, breaks):
     )
 
 
-def too_short(samples, longest, seq_len, window_len=None, by_time=True):
+def too_short(
+    samples: int, longest: int, seq_len: int, window_len: int | None = None, by_time: bool = True
+) -> Finding | None:
     """A recording that windows of `seq_len` do not fit into.
 
     Args:
@@ -363,7 +382,7 @@ def too_short(samples, longest, seq_len, window_len=None, by_time=True):
     return Finding("too-short", f"{what}. {remedy}")
 
 
-def sorted_labels(name, labels):
+def sorted_labels(name: str, labels: Array) -> Finding | None:
     """Labels of windows, an array, that stand in ascending or descending order."""
     changes = np.flatnonzero(labels[1:] != labels[:-1]) + 1
     distinct = len(changes) + 1
@@ -376,7 +395,9 @@ def sorted_labels(name, labels):
     )
 
 
-def _about(code, chosen, channels, sentence):
+def _about(
+    code: str, chosen: Any, channels: Sequence[str], sentence: Callable[[str], str]
+) -> Finding | None:
     """The finding about the channels where `chosen` `(C,)` is true, or `None` if it is nowhere."""
     chosen = np.flatnonzero(chosen)
     if not len(chosen):
@@ -385,22 +406,22 @@ def _about(code, chosen, channels, sentence):
         which = f"Channel {channels[chosen[0]]} is"
     else:
         which = f"{len(chosen)} of {len(channels)} channels ({_listed(channels, chosen)}) are"
-    return Finding(code, sentence(which), tuple(channels[i] for i in chosen))
+    return Finding(code, sentence(which), tuple(channels[i] for i in chosen.tolist()))
 
 
-def _samples(count):
+def _samples(count: int) -> str:
     return "1 sample" if count == 1 else f"{count} samples"
 
 
-def _listed(channels, chosen):
-    return ", ".join(_few([channels[i] for i in chosen[: LISTED + 1]]))
+def _listed(channels: Sequence[str], chosen: Array) -> str:
+    return ", ".join(_few([channels[i] for i in chosen[: LISTED + 1].tolist()]))
 
 
-def _few(names):
+def _few(names: Sequence[str]) -> list[str]:
     return [*names[:LISTED], "..."] if len(names) > LISTED else list(names)
 
 
-def _constant(series):
+def _constant(series: Array) -> Array:
     """Which rows of `(C, T)` have at least two observed values, all the same."""
     observed = ~np.isnan(series)
     low = np.min(series, axis=1, where=observed, initial=np.inf)
@@ -408,7 +429,7 @@ def _constant(series):
     return (low == high) & (observed.sum(axis=1) > 1)
 
 
-def _medians(series):
+def _medians(series: Array) -> Array:
     """Median of the observed values of each row of `(C, T)`; NaN where there is none."""
     ordered = np.sort(series, axis=1)  # NaN last
     count = (~np.isnan(series)).sum(axis=1)
@@ -416,7 +437,7 @@ def _medians(series):
     return np.take_along_axis(ordered, middle.T, axis=1).mean(axis=1)
 
 
-def _neighbour_correlation(values, axis):
+def _neighbour_correlation(values: Array, axis: int) -> float:
     """Median correlation of neighbours along an axis of `(N, T, C)`, 0 where there are none."""
     if values.shape[axis] < 2:
         return 0.0
@@ -432,7 +453,7 @@ def _neighbour_correlation(values, axis):
     return float(np.median(product[varied] / power[varied])) if varied.any() else 0.0
 
 
-def _error_of_mean(series):
+def _error_of_mean(series: Array) -> Array:
     """Standard error of the mean of a fifth of each row of `(C, T)`, around its slow trend.
 
     Neighbouring samples are alike, so that it is that of as many samples as are independent: `T`

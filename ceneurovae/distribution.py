@@ -1,9 +1,11 @@
 """Training shared between devices, of one machine or more, by the engine of the backend."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import keras
 
+from ceneurovae.hints import Data
 from ceneurovae.machines import Machines
 from ceneurovae.model import NeuroBehaviorVAE
 
@@ -25,12 +27,13 @@ class Devices:
             further machines that were not joined.
     """
 
-    def __init__(self, distribute=None):
+    def __init__(self, distribute: str | None = None) -> None:
         if distribute not in (None, "auto"):
             raise ValueError(f"distribute is {distribute!r}, expected None or 'auto'.")
         backend = keras.backend.backend()
         self.machines = Machines(distribute)
-        self.count, self.engine = 1, None
+        self.count = 1
+        self.engine: Any = None  # what the backend shares a training with
         if distribute is None:
             return
         if backend == "jax":
@@ -52,15 +55,15 @@ class Devices:
             )
 
     @property
-    def several(self):
+    def several(self) -> bool:
         """Whether there is more than one."""
         return self.engine is not None
 
-    def scope(self):
+    def scope(self) -> AbstractContextManager[Any]:
         """A context in which models and optimizers are made, and fitted, on all devices."""
         return self.engine.scope() if self.several else nullcontext()
 
-    def place(self, model):
+    def place(self, model: NeuroBehaviorVAE) -> NeuroBehaviorVAE:
         """A model that is on all devices: a copy, made in `scope`, or the model itself."""
         if not self.several:
             return model
@@ -70,7 +73,7 @@ class Devices:
         copy_variables(model, copy)
         return copy
 
-    def share(self, data, batch_size):
+    def share(self, data: Data, batch_size: int) -> Data:
         """A dataset whose batches divide between the devices: a few windows are left out if not.
 
         Of an epoch, fewer windows than there are devices; which ones, changes with the order. Of
@@ -84,7 +87,7 @@ class Devices:
         return divisible(data, self.count, self.machines.place)
 
 
-def copy_variables(source, target):
+def copy_variables(source: Any, target: Any) -> None:
     """Gives a model the values of all variables of another one of the same config."""
     if source is target:
         return

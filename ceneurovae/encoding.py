@@ -1,20 +1,26 @@
 """Latents of whole recordings, written to a file as they come: nothing grows with their length."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
+from ceneurovae.hints import Array, PathLike, Paths
 from ceneurovae.import_data import reading_of
 from ceneurovae.readers import read_alike
-from ceneurovae.recording import check_finite
+from ceneurovae.recording import Recording, check_finite
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import fill_short
 from ceneurovae.shuffling import window_batches
 from ceneurovae.stitching import require_batch_size
 from ceneurovae.tracking import tracked
 from ceneurovae.whole_file import whole_file
-from ceneurovae.windows import all_windows
+from ceneurovae.windows import Windows, all_windows
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 # Windows that are handed to the model at a time.
 SLAB = 1024
@@ -23,8 +29,15 @@ HELD_GB = 0.25
 
 
 def encode_file(
-    run, paths, out, stride=1, batch_size=256, overwrite=False, memory_gb=None, refine=None
-):
+    run: PathLike,
+    paths: Paths,
+    out: PathLike,
+    stride: int = 1,
+    batch_size: int = 256,
+    overwrite: bool = False,
+    memory_gb: float | None = None,
+    refine: int | None = None,
+) -> None:
     """Encodes recordings with the model of a run.
 
     Where the model was trained on recordings that were filled up to the length of a window, so are
@@ -51,7 +64,15 @@ def encode_file(
     encode_windows(run, windows, out, batch_size, refine)
 
 
-def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None, refine=None):
+def read_windows(
+    run: PathLike,
+    paths: Paths,
+    out: PathLike,
+    stride: int = 1,
+    overwrite: bool = False,
+    memory_gb: float | None = None,
+    refine: int | None = None,
+) -> Windows:
     """The half of `encode_file` that can fail on the user's files, and needs no TensorFlow."""
     RunFolder(run).refine_steps(refine)
     resampled = reading_of(RunFolder(run).manifest)["resample_hz"] is not None
@@ -60,7 +81,13 @@ def read_windows(run, paths, out, stride=1, overwrite=False, memory_gb=None, ref
     return all_windows(filled, seq_len, stride)
 
 
-def read_whole(run, paths, out, overwrite=False, memory_gb=None):
+def read_whole(
+    run: PathLike,
+    paths: Paths,
+    out: PathLike,
+    overwrite: bool = False,
+    memory_gb: float | None = None,
+) -> tuple[list[Recording], list[Recording], int]:
     """Reads recordings as those of a run were read.
 
     Returns:
@@ -80,7 +107,9 @@ def read_whole(run, paths, out, overwrite=False, memory_gb=None):
     return recordings, [fill_short(recording, seq_len) for recording in recordings], seq_len
 
 
-def encode_windows(run, windows, out, batch_size=256, refine=None):
+def encode_windows(
+    run: PathLike, windows: Windows, out: PathLike, batch_size: int = 256, refine: int | None = None
+) -> None:
     """The other half: encodes `Windows` and writes `out`.
 
     Raises:
@@ -119,7 +148,9 @@ def encode_windows(run, windows, out, batch_size=256, refine=None):
             done += len(x)
 
 
-def encode_alike(model, x, batch_size, refine=0):
+def encode_alike(
+    model: "NeuroBehaviorVAE", x: Array, batch_size: int, refine: int = 0
+) -> list[Array]:
     """`model.encode` of windows `(n, T, C)` in batches that all have `batch_size` windows.
 
     The last is filled up with copies of its last window, so that every window is computed in
@@ -132,7 +163,7 @@ def encode_alike(model, x, batch_size, refine=0):
     return [part[: len(x) - missing] for part in posterior]
 
 
-def _require_finite(x, recordings, owner, start):
+def _require_finite(x: Array, recordings: Sequence[Recording], owner: Array, start: Array) -> None:
     """Raises a `ValueError` if a window `(T, C)` of `x` holds an infinite value."""
     infinite = np.isinf(x).any(axis=(1, 2))
     if infinite.any():
@@ -141,7 +172,7 @@ def _require_finite(x, recordings, owner, start):
         check_finite(x[row], recording.name, recording.channels, int(start[row]))
 
 
-def _latents_group(file, recording, count, latents):
+def _latents_group(file: h5py.File, recording: Recording, count: int, latents: int) -> h5py.Group:
     """The group of a recording, with room for the latents of so many windows."""
     group = group_of(file, recording)
     for name in ("mu", "logvar"):
@@ -153,14 +184,21 @@ def _latents_group(file, recording, count, latents):
     return group
 
 
-def _write_latents(group, rows, posterior, start, seq_len, rate_hz):
+def _write_latents(
+    group: h5py.Group,
+    rows: slice,
+    posterior: Sequence[Array],
+    start: Array,
+    seq_len: int,
+    rate_hz: float | None,
+) -> None:
     group["mu"][rows], group["logvar"][rows] = posterior
     group["start"][rows], group["stop"][rows] = start, start + seq_len
     if rate_hz is not None:
         group["start_seconds"][rows] = start / rate_hz
 
 
-def group_of(file, recording):
+def group_of(file: h5py.File, recording: Recording) -> h5py.Group:
     """A group for a recording in an HDF5 file, with the attributes that say where it is from."""
     group = file.require_group(recording.name)
     group.attrs["path"] = str(recording.path)

@@ -1,10 +1,13 @@
 """How good a model is on data it has not seen, beside simple methods. Numbers only."""
 
 import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from scipy.special import logsumexp
+from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.neighbors import KNeighborsRegressor
@@ -12,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ceneurovae.baselines import fit_pca, pca_reconstruction, probabilistic_pca
+from ceneurovae.hints import JSON, Array, Data, PathLike
 from ceneurovae.import_data import reload_splits
 from ceneurovae.imputation import score_imputation
 from ceneurovae.model.likelihood import GaussianLikelihood
@@ -22,9 +26,14 @@ from ceneurovae.model.scaler import iterate_batches, some_windows
 from ceneurovae.results import Baselines, Evaluation, ProbabilisticReconstruction, SplitScores
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.scores import Score
+from ceneurovae.splits import Splits
 from ceneurovae.tracking import tracked
 from ceneurovae.verdict import judge
 from ceneurovae.windows import Windows
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
+
 
 # Training and validation windows that are scored: they are there to be compared with.
 COMPARED_WINDOWS = 1000
@@ -32,17 +41,17 @@ SCORED = ("test", "validation", "train")
 
 
 def evaluate(
-    model,
-    test,
-    train=None,
-    validation=None,
-    batch_size=256,
-    refine=REFINE,
-    iwae_samples=16,
-    imputation=True,
-    seed=0,
-    trained_on=("train",),
-):
+    model: "NeuroBehaviorVAE",
+    test: Data,
+    train: Data = None,
+    validation: Data = None,
+    batch_size: int = 256,
+    refine: int = REFINE,
+    iwae_samples: int = 16,
+    imputation: bool = True,
+    seed: int = 0,
+    trained_on: Sequence[str] = ("train",),
+) -> Evaluation:
     """Scores a model on windows that it has not seen.
 
     Errors are of scaled values, over observed entries.
@@ -80,7 +89,7 @@ def evaluate(
     # All batches of one size: each other one would be compiled for.
     counts = [_count(data) or batch_size for data in splits.values()]
     batch_size = min(batch_size, max(counts))
-    scored = {}
+    scored: dict[str, Any] = {}
     for name, data in splits.items():
         most = None if name == "test" else COMPARED_WINDOWS
         found = _score(model, data, most, batch_size, refine, iwae_samples, seed)
@@ -96,7 +105,15 @@ def evaluate(
     return dataclasses.replace(result, verdict=judge(result))
 
 
-def _score(model, data, most, batch_size, refine, iwae_samples, seed):
+def _score(
+    model: "NeuroBehaviorVAE",
+    data: Data,
+    most: int | None,
+    batch_size: int,
+    refine: int,
+    iwae_samples: int,
+    seed: int,
+) -> JSON:
     """Fields of the `SplitScores` of at most so many windows, without imputation."""
     encoded, refined = Score(), Score()
     rng = np.random.default_rng(seed)
@@ -144,7 +161,7 @@ def _score(model, data, most, batch_size, refine, iwae_samples, seed):
     )
 
 
-def _score_baselines(model, pca, data, batch_size):
+def _score_baselines(model: "NeuroBehaviorVAE", pca: PCA, data: Data, batch_size: int) -> Baselines:
     """`Baselines` on all windows of `data`."""
     scores = {name: Score() for name in ("pca", "ppca", "mean")}
     likelihoods = []
@@ -155,14 +172,20 @@ def _score_baselines(model, pca, data, batch_size):
         scores["pca"].add(target, pca_reconstruction(pca, target))
         scores["ppca"].add(target, conditional)
         scores["mean"].add(target, np.zeros_like(target))
-    found = {name: score.result(_channels(data)) for name, score in scores.items()}
+    found: dict[str, Any] = {name: score.result(_channels(data)) for name, score in scores.items()}
     comparable = isinstance(model.likelihood, GaussianLikelihood) and _in_nats(model)
     elbo = float(np.concatenate(likelihoods).mean()) if comparable else None
     found["ppca"] = ProbabilisticReconstruction(**vars(found["ppca"]), elbo=elbo)
     return Baselines(**found)
 
 
-def log_importance_weights(model, x, posterior, samples, rng):
+def log_importance_weights(
+    model: "NeuroBehaviorVAE",
+    x: Array,
+    posterior: Sequence[Array],
+    samples: int,
+    rng: np.random.Generator,
+) -> Array:
     """`log p(x | z) + log p(z) - log q(z | x)` for draws `z` from `q`, `(N, samples)`.
 
     Their mean estimates the ELBO, the logarithm of the mean of their exponentials the tighter bound
@@ -188,7 +211,9 @@ def log_importance_weights(model, x, posterior, samples, rng):
     return np.stack(columns, axis=1)
 
 
-def readout_r2(train_codes, train_targets, test_codes, test_targets):
+def readout_r2(
+    train_codes: Array, train_targets: Array, test_codes: Array, test_targets: Array
+) -> dict[str, list[float]]:
     """How well targets can be read from codes, as R2 on test data.
 
     A straight line is not the only way in which a code can hold a quantity, least of all a curved
@@ -214,7 +239,13 @@ def readout_r2(train_codes, train_targets, test_codes, test_targets):
     return scores
 
 
-def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True):
+def evaluate_run(
+    path: PathLike,
+    splits: Splits | None = None,
+    batch_size: int = 256,
+    refine: int | None = None,
+    imputation: bool = True,
+) -> Evaluation:
     """Evaluates a run on its test windows, and on those of validation and training.
 
     Writes `metrics.json` into the run folder.
@@ -253,19 +284,19 @@ def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True
     return result
 
 
-def _windows_of(data):
+def _windows_of(data: Data) -> Data:
     """The `Windows` that a dataset consists of; data that does not say stays as it is."""
     return getattr(data, "source", data)
 
 
-def _count(data):
+def _count(data: Data) -> int | None:
     """How many windows there are, `None` where that is not known."""
     if isinstance(data, tuple):
         data = data[0]
     return len(data) if hasattr(data, "gather") or hasattr(data, "shape") else None
 
 
-def _batches(data, batch_size, most=None):
+def _batches(data: Data, batch_size: int, most: int | None = None) -> Iterator[Array]:
     """NumPy batches of windows from `Windows`, an array or a dataset, at most so many in all."""
     count = _count(data)
     if most is not None and count != 0:
@@ -273,20 +304,20 @@ def _batches(data, batch_size, most=None):
         count = None if count is None else min(count, most)
     elif isinstance(data, Windows):
         batches = (
-            data.gather(range(start, min(start + batch_size, count)))
-            for start in range(0, count, batch_size)
+            data.gather(range(start, min(start + batch_size, len(data))))
+            for start in range(0, len(data), batch_size)
         )
     else:
         batches = iterate_batches(data, batch_size)
     return tracked(batches, None if count is None else -(-count // batch_size), "Evaluating")
 
 
-def _channels(data):
+def _channels(data: Data) -> Sequence[str] | None:
     """Names of the channels, `None` where the data does not say."""
     return data.channels if isinstance(data, Windows) else None
 
 
-def _disjoint(data):
+def _disjoint(data: Data) -> int | None:
     """How many windows that share no sample fit into the samples, `None` if these are not known."""
     if not isinstance(data, Windows):
         return None
@@ -294,6 +325,6 @@ def _disjoint(data):
     return int(((spans[:, 1] - spans[:, 0]) // data.seq_len).sum())
 
 
-def _in_nats(model):
+def _in_nats(model: "NeuroBehaviorVAE") -> bool:
     """Whether the ELBO is: not where the likelihood of a window is the mean of its entries."""
     return model.likelihood.in_nats and model.likelihood.reduction == "sum"

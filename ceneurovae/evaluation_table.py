@@ -1,13 +1,20 @@
 """What the command line shows of an evaluation: tables, then the verdict."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from ceneurovae.hints import JSON
+    from ceneurovae.results import Evaluation, Reconstruction
+
 
 # More channels than this have no table; they are in the JSON document.
 FEW_CHANNELS = 12
 
 
-def show_evaluation(evaluation):
+def show_evaluation(evaluation: "Evaluation") -> None:
     """Prints an `Evaluation`."""
     screen = Console(highlight=False)
     screen.print(scores_table(evaluation))
@@ -21,7 +28,7 @@ def show_evaluation(evaluation):
         screen.print(f"{verdict.code}: {verdict.sentence}", markup=False, soft_wrap=True)
 
 
-def scores_table(evaluation):
+def scores_table(evaluation: "Evaluation") -> Table:
     """A `rich` table with a row for each split and each simple method."""
     test = evaluation.test
     caption = "ELBO, IWAE and KL per window"
@@ -48,7 +55,7 @@ def scores_table(evaluation):
     return table
 
 
-def channels_table(evaluation):
+def channels_table(evaluation: "Evaluation") -> Table:
     """A `rich` table with R2 of each channel of the held-out data."""
     table = Table(title=f"R2 of each channel, {evaluation.split}")
     table.add_column("channel", overflow="fold")
@@ -62,20 +69,23 @@ def channels_table(evaluation):
     return table
 
 
-def latents_table(evaluation):
+def latents_table(evaluation: "Evaluation") -> Table:
     """A `rich` table of how well true latents can be read from those of the model, and from PCA."""
     table = Table(title="R2 of true latents, read from the codes")
     table.add_column("")
     for name in ("VAE", "PCA"):
         table.add_column(name, justify="right")
-    pca = evaluation.baselines.pca.latents_r2
-    for readout, targets in evaluation.test.latents_r2.items():
+    baselines = evaluation.baselines
+    pca = (baselines.pca.latents_r2 if baselines else None) or {}
+    for readout, targets in (evaluation.test.latents_r2 or {}).items():
         for target, r2 in targets.items():
-            table.add_row(f"{target}, {readout}", number(r2), number(pca[readout][target]))
+            table.add_row(
+                f"{target}, {readout}", number(r2), number(pca.get(readout, {}).get(target))
+            )
     return table
 
 
-def imputation_table(scores):
+def imputation_table(scores: "JSON") -> Table:
     """A `rich` table of what `score_imputation` found; `coverage` is of 90 % intervals."""
     table = Table(title="R2 of what was hidden, and filled in")
     table.add_column("hidden")
@@ -88,20 +98,20 @@ def imputation_table(scores):
     return table
 
 
-def _scored(evaluation):
+def _scored(evaluation: "Evaluation") -> "dict[str, Reconstruction]":
     """The model on the data that is scored, by name."""
-    scores = {evaluation.split: evaluation.test}
+    scores: dict[str, Reconstruction] = {evaluation.split: evaluation.test}
     if evaluation.test.refined is not None:
         scores[f"{evaluation.split}, refined"] = evaluation.test.refined
     return scores
 
 
-def _baselines(evaluation):
+def _baselines(evaluation: "Evaluation") -> "dict[str, Reconstruction]":
     """The simple methods on the same data, by name."""
     found = evaluation.baselines
     return {} if found is None else {"PCA": found.pca, "pPCA": found.ppca, "mean": found.mean}
 
 
-def number(value, digits=3):
+def number(value: float | None, digits: int = 3) -> str:
     """A number as it stands in a table, with a dash for `None`."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -12,13 +12,19 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ceneurovae.environment import describe_environment
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 FORMATS = ("savedmodel", "onnx")
 MARKS = ("saved_model.pb", "encode.onnx")
@@ -26,7 +32,9 @@ MARKS = ("saved_model.pb", "encode.onnx")
 PROBES = 8
 
 
-def export_saved_model(model, path, metadata=None, overwrite=False):
+def export_saved_model(
+    model: "NeuroBehaviorVAE", path: PathLike, metadata: JSON | None = None, overwrite: bool = False
+) -> None:
     """Writes a TensorFlow SavedModel, which runs without this package and without Keras.
 
     Its signatures are `serving_default` (as `model.reconstruct`), `encode`, `decode` and `impute`,
@@ -47,7 +55,9 @@ def export_saved_model(model, path, metadata=None, overwrite=False):
     _export(model, path, "savedmodel", metadata, overwrite)
 
 
-def export_onnx(model, path, metadata=None, overwrite=False):
+def export_onnx(
+    model: "NeuroBehaviorVAE", path: PathLike, metadata: JSON | None = None, overwrite: bool = False
+) -> None:
     """Writes `encode.onnx`, `decode.onnx`, `reconstruct.onnx` and `impute.onnx` for ONNX Runtime.
 
     Inputs, outputs and `metadata.json` are as those of `export_saved_model`.
@@ -65,7 +75,9 @@ def export_onnx(model, path, metadata=None, overwrite=False):
     _export(model, path, "onnx", metadata, overwrite)
 
 
-def export_run(run, path, format="savedmodel", overwrite=False):
+def export_run(
+    run: PathLike, path: PathLike, format: str = "savedmodel", overwrite: bool = False
+) -> None:
     """Exports the model of a run folder, with the channels and the rate of its data.
 
     Args:
@@ -85,13 +97,13 @@ def export_run(run, path, format="savedmodel", overwrite=False):
     export(run.load_model(), path, describe_run(run), overwrite)
 
 
-def require_format(format):
+def require_format(format: str) -> None:
     """Raises a `ValueError` unless there is such a format."""
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}, expected one of {', '.join(FORMATS)}.")
 
 
-def describe_run(run):
+def describe_run(run: RunFolder) -> JSON:
     """Channels, units and sampling rate of the data of a `RunFolder`, `None` where not known."""
     manifest = run.read_manifest()
     if manifest is None:
@@ -104,7 +116,7 @@ def describe_run(run):
     }
 
 
-def check_free(path, overwrite=False):
+def check_free(path: PathLike, overwrite: bool = False) -> None:
     """Raises a `FileExistsError` unless an export may be written to `path`."""
     path = Path(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
@@ -118,7 +130,9 @@ def check_free(path, overwrite=False):
         )
 
 
-def _export(model, path, format, metadata, overwrite):
+def _export(
+    model: "NeuroBehaviorVAE", path: PathLike, format: str, metadata: JSON | None, overwrite: bool
+) -> None:
     import keras
 
     check_free(path, overwrite)
@@ -147,7 +161,7 @@ def _export(model, path, format, metadata, overwrite):
         (result / "metadata.json").write_text(json.dumps(description, indent=2) + "\n")
 
 
-def make_probes(model):
+def make_probes(model: "NeuroBehaviorVAE") -> JSON:
     """Windows `x` that a model might meet, with gaps of several kinds, and latents `z`."""
 
     import keras
@@ -165,7 +179,7 @@ def make_probes(model):
     return {"x": x, "z": z}
 
 
-def compute(model, inputs):
+def compute(model: "NeuroBehaviorVAE", inputs: dict[str, Array]) -> dict[str, JSON]:
     """What the methods give, by name: `{"encode": {"mu": ..., "logvar": ...}, ...}`."""
     return {
         "encode": model.encode(inputs["x"])._asdict(),
@@ -175,7 +189,7 @@ def compute(model, inputs):
     }
 
 
-def _describe(model, format):
+def _describe(model: "NeuroBehaviorVAE", format: str) -> JSON:
     environment = describe_environment()
     config = model.config
     window = [None, model.decoder.seq_len, model.decoder.channels]
@@ -211,7 +225,7 @@ def _describe(model, format):
     }
 
 
-def _write_in_child(work, result, format):
+def _write_in_child(work: Path, result: Path, format: str) -> dict[str, float]:
     """`write_export` in a process with TensorFlow as the backend, without the GPU of this one."""
     import keras
 
@@ -235,7 +249,7 @@ def _write_in_child(work, result, format):
 
 
 @contextmanager
-def _whole_folder(path):
+def _whole_folder(path: Path) -> Iterator[Path]:
     """A folder beside `path` whose `result` is put in its place when the block ends well."""
     folder = path.with_name(f".{os.getpid()}-{path.name}")
     folder.mkdir(parents=True)

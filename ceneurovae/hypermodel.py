@@ -1,6 +1,8 @@
 """`VAEHyperModel`: which models and trainings Keras Tuner may try, and how one is tried."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import keras_tuner
@@ -9,6 +11,7 @@ from ceneurovae.callbacks import FollowEpoch, KeepBest, WatchLoss
 from ceneurovae.checkpoint import FitState
 from ceneurovae.config import VAEConfig
 from ceneurovae.evaluation import evaluate
+from ceneurovae.hints import JSON, Data
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import is_dataset, rebatched, shuffled, steps_per_epoch
 from ceneurovae.training import (
@@ -85,7 +88,15 @@ class VAEHyperModel(keras_tuner.HyperModel):
     2
     """
 
-    def __init__(self, config=None, space=None, objective="elbo", patience=10, seed=0, **settings):
+    def __init__(
+        self,
+        config: VAEConfig | None = None,
+        space: JSON | None = None,
+        objective: str = "elbo",
+        patience: int = 10,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
         super().__init__()
         self.config = VAEConfig() if config is None else config
         self.space = {
@@ -100,11 +111,11 @@ class VAEHyperModel(keras_tuner.HyperModel):
         self.settings = {**SETTINGS, **settings}
         self._check()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         arguments = (self.config, self.space, self.objective, self.patience, self.seed)
         return _make, (arguments, self.given)
 
-    def _check(self):
+    def _check(self) -> None:
         if self.objective not in OBJECTIVES:
             raise ValueError(
                 f"objective is {self.objective!r}, expected one of {', '.join(OBJECTIVES)}."
@@ -125,12 +136,15 @@ class VAEHyperModel(keras_tuner.HyperModel):
                     + (" or choose objective='r2'." if name not in OTHER_UNITS["r2"] else ".")
                 )
 
-    def declare_hyperparameters(self, hp):
+    def declare_hyperparameters(self, hp: Any) -> None:
         for name, values in self.space.items():
             declare(hp, name, values)
 
-    def chosen(self, hp):
+    def chosen(self, hp: Any) -> tuple[VAEConfig, JSON]:
         """What a trial is: `(VAEConfig, settings of train)`.
+
+        Args:
+            hp: `keras_tuner.HyperParameters`.
 
         Raises:
             ValueError: if the values do not go together.
@@ -143,7 +157,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         fields["hidden_dim"] = shareable(fields)
         return VAEConfig(**fields), settings
 
-    def build(self, hp):
+    def build(self, hp: Any) -> NeuroBehaviorVAE:
         try:
             config, settings = self.chosen(hp)
             keras.utils.set_random_seed(self.seed)
@@ -157,18 +171,18 @@ class VAEHyperModel(keras_tuner.HyperModel):
 
     def fit(
         self,
-        hp,
-        model,
-        x,
-        validation_data,
-        epochs=None,
-        initial_epoch=0,
-        batch_size=None,
-        callbacks=(),
-        throughout=(),
-        verbose="auto",
-        **arguments,
-    ):
+        hp: Any,
+        model: NeuroBehaviorVAE,
+        x: Data,
+        validation_data: Data,
+        epochs: int | None = None,
+        initial_epoch: int = 0,
+        batch_size: int | None = None,
+        callbacks: Sequence[Any] = (),
+        throughout: Sequence[Any] = (),
+        verbose: Any = "auto",
+        **arguments: Any,
+    ) -> dict[str, float]:
         """Trains a model of `build`, and scores it.
 
         Args:
@@ -208,7 +222,17 @@ class VAEHyperModel(keras_tuner.HyperModel):
                 raise keras_tuner.errors.FailedTrialError(describe(error)) from error
             raise
 
-    def _fit(self, model, data, valid, settings, epochs, begun, callbacks, arguments):
+    def _fit(
+        self,
+        model: NeuroBehaviorVAE,
+        data: Data,
+        valid: Data,
+        settings: JSON,
+        epochs: int | None,
+        begun: int,
+        callbacks: Sequence[Sequence[Any]],
+        arguments: JSON,
+    ) -> dict[str, float]:
         if not model.adapted:
             model.adapt(data, valid)
         steps = steps_per_epoch(data, getattr(data, "batch_size", BATCH_SIZE))
@@ -230,7 +254,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
             *callbacks[0],
         ]
 
-        def fit(first, last, more):
+        def fit(first: int, last: int, more: Sequence[Any]) -> None:
             model.fit(
                 data,
                 validation_data=valid,
@@ -253,15 +277,19 @@ class VAEHyperModel(keras_tuner.HyperModel):
         if self.objective == "r2":
             model.set_weights(state.best_weights)
             found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
+            if found.test.r2 is None:
+                raise FloatingPointError(
+                    "R2 is not defined: nothing in the validation data varies."
+                )
             scores["val_r2"] = found.test.r2
         return scores
 
 
-def _make(arguments, settings):
+def _make(arguments: tuple[Any, ...], settings: JSON) -> VAEHyperModel:
     return VAEHyperModel(*arguments, **settings)
 
 
-def as_range(name, values):
+def as_range(name: str, values: Any) -> list[Any] | tuple[float, float, str]:
     """Values of a space as a list of choices, or as the range `(low, high, "log" or "linear")`.
 
     Args:
@@ -291,7 +319,7 @@ def as_range(name, values):
     )
 
 
-def declare(hp, name, values):
+def declare(hp: Any, name: str, values: Any) -> Any:
     """Declares a hyperparameter, and gives the value that a trial has for it."""
     if isinstance(values, list):
         return hp.Choice(name, values)
@@ -300,7 +328,7 @@ def declare(hp, name, values):
     return (hp.Int if whole else hp.Float)(name, low, high, sampling=scale)
 
 
-def shareable(fields):
+def shareable(fields: JSON) -> int:
     """The width of fields of `VAEConfig`, rounded up to one that its backbone can have."""
     divisor = 1
     if fields["backbone"] not in ("mlp", "linear") and fields["positional_encoding"] != "learned":
@@ -310,19 +338,19 @@ def shareable(fields):
     return -(-fields["hidden_dim"] // divisor) * divisor
 
 
-def batched(data, batch_size, seed=None):
+def batched(data: Data, batch_size: int | None, seed: int | None = None) -> Data:
     """Data in batches of that size, if any; an array is shuffled where there is a `seed`."""
     if is_dataset(data):
         return data if batch_size is None else rebatched(data, batch_size)
     return data if seed is None else shuffled(data, batch_size or BATCH_SIZE, seed)
 
 
-def lacks_memory(error):
+def lacks_memory(error: BaseException) -> bool:
     """Whether an error of a backend says that there was not enough memory."""
     return any(word in f"{type(error).__name__}: {error}" for word in NO_MEMORY)
 
 
-def describe(error):
+def describe(error: BaseException) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, FloatingPointError) else f"{type(error).__name__}: {text}"

@@ -2,10 +2,14 @@
 
 import hashlib
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Paths
 from ceneurovae.readers import read_alike, read_recordings
+from ceneurovae.recording import Recording
 from ceneurovae.short import fill_short
 from ceneurovae.splits import Splits, split_datasets
 
@@ -13,21 +17,21 @@ DEFAULT_SEQ_LEN = 100
 
 
 def import_h5(
-    paths,
-    channels=None,
-    seq_len=None,
-    stride=1,
-    valid_fraction=0.12,
-    test_fraction=0.0,
-    gap=None,
-    by=None,
-    short="error",
-    batch_size=32,
-    shuffle=True,
-    seed=0,
-    masks=False,
-    **reading,
-):
+    paths: Paths,
+    channels: Sequence[str] | str | None = None,
+    seq_len: int | None = None,
+    stride: int = 1,
+    valid_fraction: float = 0.12,
+    test_fraction: float = 0.0,
+    gap: int | None = None,
+    by: str | dict[str, str] | None = None,
+    short: str = "error",
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int = 0,
+    masks: bool = False,
+    **reading: Any,
+) -> tuple[Any, ...]:
     """Reads files and streams them as train and validation batches that share no sample.
 
     Args:
@@ -74,7 +78,12 @@ def import_h5(
 SPLITTING = ("stride", "valid_fraction", "test_fraction", "gap", "by", "short", "seed")
 
 
-def load_splits(paths, channels=None, seq_len=None, **arguments):
+def load_splits(
+    paths: Paths,
+    channels: Sequence[str] | str | None = None,
+    seq_len: int | None = None,
+    **arguments: Any,
+) -> Splits:
     """The reading half of `import_h5`, with its arguments: `Splits(train, valid, test)`."""
     splitting = {name: arguments.pop(name) for name in SPLITTING if name in arguments}
     recordings = read_recordings(paths, channels, **arguments)
@@ -86,7 +95,7 @@ def load_splits(paths, channels=None, seq_len=None, **arguments):
     return splits
 
 
-def reload_splits(manifest):
+def reload_splits(manifest: JSON) -> Splits:
     """The splits of a manifest, their values read again from the files it names.
 
     Raises:
@@ -102,7 +111,7 @@ def reload_splits(manifest):
     return splits
 
 
-def reread_splits(manifest):
+def reread_splits(manifest: JSON) -> Splits:
     """As `reload_splits`, but whatever the splits share."""
     wanted = {recording["name"]: recording for recording in manifest["recordings"]}
     paths = list(dict.fromkeys(recording["path"] for recording in wanted.values()))
@@ -121,12 +130,12 @@ def reread_splits(manifest):
     return Splits.from_manifest(manifest, [found[name] for name in wanted])
 
 
-def reading_of(manifest):
+def reading_of(manifest: JSON) -> JSON:
     """How the recordings of a manifest were read; the manifests of version 0.1.0 do not say."""
     return manifest.get("reading", {"align": "error", "resample_hz": None})
 
 
-def _check_channels(recordings):
+def _check_channels(recordings: Sequence[Recording]) -> None:
     """An error for a channel without any value, a warning for one that never changes.
 
     What is too large for memory is not read for it: the scaler does the same in training.
@@ -146,9 +155,9 @@ def _check_channels(recordings):
             warnings.warn(f"Channel '{channel}' is constant: kept, with scale 1.", stacklevel=3)
 
 
-def _warn_of_copies(recordings):
+def _warn_of_copies(recordings: Sequence[Recording]) -> None:
     """A warning where two recordings hold the same values, for they would be split apart."""
-    seen = {}
+    seen: dict[bytes, str] = {}
     for recording in recordings:
         if recording.in_memory:
             digest = hashlib.blake2b(recording.values).digest()

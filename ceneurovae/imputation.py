@@ -1,13 +1,21 @@
 """How well a model fills in what is hidden from it, beside simple methods. Numbers only."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+from sklearn.decomposition import PCA
 
 from ceneurovae.baselines import last_value, probabilistic_pca, ridge_prediction
+from ceneurovae.hints import JSON, Array, Data
 from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.missing import interpolated
 from ceneurovae.model.scaler import some_windows
 from ceneurovae.scores import Score
 from ceneurovae.tracking import tracked
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 # Windows that are scored: fewer where each takes long to fill in.
 MOST_WINDOWS, LEAST_WINDOWS, ENTRIES = 500, 50, 2**24
@@ -17,7 +25,9 @@ MOST_GROUPS = 4
 DRAWS, INSIDE = 100, 0.9
 
 
-def score_imputation(model, test, train=None, pca=None, seed=0):
+def score_imputation(
+    model: "NeuroBehaviorVAE", test: Data, train: Data = None, pca: PCA | None = None, seed: int = 0
+) -> dict[str, dict[str, float | None]]:
     """R2 of the model and of simple methods on entries that were observed, but hidden from them.
 
     What is hidden is a function of the seed: `entries`, a fifth of them at random; `spans`, a
@@ -67,10 +77,10 @@ def score_imputation(model, test, train=None, pca=None, seed=0):
     return scores
 
 
-def _patterns(shape, groups):
+def _patterns(shape: Sequence[int], groups: Sequence[str] | None) -> list[tuple[str, str, JSON]]:
     """Names, and arguments of `hide_pattern`."""
     _, steps, channels = shape
-    patterns = [("entries", "entries", {})]
+    patterns: list[tuple[str, str, JSON]] = [("entries", "entries", {})]
     if steps > 1:
         quarter = {"span": max(1, steps // 4)}
         patterns += [("spans", "spans", quarter), ("end", "end", quarter)]
@@ -83,7 +93,9 @@ def _patterns(shape, groups):
     return patterns
 
 
-def _filled(model, shown, truth, seed):
+def _filled(
+    model: "NeuroBehaviorVAE", shown: Array, truth: Array, seed: int
+) -> tuple[Array, float | None]:
     """Imputed windows, and the share of the `truth` within intervals, `None` without draws."""
     if not model.can_draw:
         return model.impute(shown), None
@@ -94,7 +106,7 @@ def _filled(model, shown, truth, seed):
     return mean, float(inside[known].mean()) if known.any() else None
 
 
-def _r2(target, estimate):
+def _r2(target: Array, estimate: Array) -> float | None:
     score = Score()
     score.add(target, estimate)
     return score.result().r2

@@ -1,14 +1,18 @@
 """What is in a file and what is wrong with it, as plain numbers; needs no Keras."""
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from ceneurovae import diagnosis
 from ceneurovae.diagnosis import Finding
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.import_data import DEFAULT_SEQ_LEN
 from ceneurovae.readers import ReadOptions, open_sources
 from ceneurovae.readers.memory import check_claim
+from ceneurovae.readers.source import Block, Source
 from ceneurovae.suggestion import suggest_commands
 
 # Bytes, as float64, up to which a block is read whole; of a larger one that many, in pieces.
@@ -18,7 +22,9 @@ PIECES = 64
 CAN_TRANSPOSE = ("arrays", "groups", "recordings", "lfads", "npy")
 
 
-def inspect_file(path, options=None, seq_len=None):
+def inspect_file(
+    path: PathLike, options: ReadOptions | None = None, seq_len: int | None = None
+) -> JSON:
     """Lists the recordings of a file, what is missing, and what to mend before training.
 
     Blocks larger than 64 MiB are not read whole but in evenly spaced pieces.
@@ -66,7 +72,9 @@ def inspect_file(path, options=None, seq_len=None):
     return report | {"suggestion": train, "evaluation": evaluate}
 
 
-def _suggestion(path, report, options, seq_len):
+def _suggestion(
+    path: PathLike, report: JSON, options: ReadOptions, seq_len: int | None
+) -> tuple[str | None, str | None] | None:
     """Commands for a file; where its axes are swapped, for what it is with them put right."""
     codes = {warning["code"] for r in report["recordings"] for warning in r["warnings"]}
     if "transposed-axes" in codes and report["layout"] in CAN_TRANSPOSE and not options.transpose:
@@ -79,9 +87,11 @@ def _suggestion(path, report, options, seq_len):
     return suggest_commands([path], [report], seq_len)
 
 
-def _recording(source, seq_len, can_transpose):
+def _recording(source: Source, seq_len: int | None, can_transpose: bool) -> JSON:
     """One recording, as in the result of `inspect_file`."""
-    blocks, found, digests = [], [], {}
+    blocks: list[JSON] = []
+    found: list[tuple[str | None, Finding]] = []
+    digests: dict[str, bytes] = {}
     for block in source.blocks:
         values, share = _sampled(block)
         blocks.append(_described(block, source, values, share))
@@ -112,7 +122,7 @@ def _recording(source, seq_len, can_transpose):
     }
 
 
-def _sampled(block):
+def _sampled(block: Block) -> tuple[Array, float]:
     """Samples `(n, C)` of a block, all or evenly spaced pieces, and which share of it they are."""
     most = max(1, READ_AT_MOST // (8 * len(block.channels)))
     if block.samples <= most:
@@ -125,7 +135,7 @@ def _sampled(block):
     return values, len(values) / block.samples
 
 
-def _described(block, source, values, share):
+def _described(block: Block, source: Source, values: Array, share: float) -> JSON:
     """One block, as in the result of `inspect_file`."""
     rate = block.rate_hz or source.rate_hz
     missing = np.isnan(values).mean(axis=0)
@@ -144,7 +154,7 @@ def _described(block, source, values, share):
     }
 
 
-def _of_a_part(finding, share):
+def _of_a_part(finding: Finding, share: float) -> Finding:
     """A finding that says so where it is about a part of the samples."""
     if share == 1:
         return finding
@@ -152,13 +162,17 @@ def _of_a_part(finding, share):
     return dataclasses.replace(finding, message=finding.message + note)
 
 
-def _about_recording(source, seq_len, digests, swapped):
+def _about_recording(
+    source: Source, seq_len: int | None, digests: dict[str, bytes], swapped: bool
+) -> list[tuple[str | None, Finding]]:
     """Findings about a recording as a whole, each with the name of a block or `None`."""
-    found = [(None, finding) for finding in _duplicates(source, digests)]
+    found: list[tuple[str | None, Finding | None]] = [
+        (None, finding) for finding in _duplicates(source, digests)
+    ]
     for name, values in source.labels.items():
         if np.ndim(values):
             found.append((None, diagnosis.sorted_labels(name, np.asarray(values))))
-    times = {}
+    times: dict[Any, tuple[Any, Block]] = {}
     for block in source.blocks:
         table = block.timestamps if block.timestamps is not None else source.timestamps
         if table is not None and not block.window_len and not swapped:
@@ -177,11 +191,11 @@ def _about_recording(source, seq_len, digests, swapped):
     return [(block, finding) for block, finding in found if finding]
 
 
-def _duplicates(source, digests):
+def _duplicates(source: Source, digests: dict[str, bytes]) -> Iterator[Finding]:
     """Channels with the same values among those that would be read together."""
-    together = [(block.name,) for block in source.blocks]
+    together: list[tuple[str, ...]] = [(block.name,) for block in source.blocks]
     together += [source.default or (), *source.short_names.values()]
-    seen = set()
+    seen: set[str] = set()
     for names in sorted(together, key=len, reverse=True):
         channels = [c for b in source.blocks if b.name in names for c in b.channels]
         chosen = {c: digests[c] for c in channels if c in digests}
@@ -191,7 +205,7 @@ def _duplicates(source, digests):
             yield finding
 
 
-def _main_block(source):
+def _main_block(source: Source) -> Block:
     """The longest of the blocks that are read by default, or of those with the most axes."""
     blocks = [block for block in source.blocks if block.name in (source.default or ())]
     axes = max(block.table.ndim for block in source.blocks)
@@ -199,7 +213,7 @@ def _main_block(source):
     return max(blocks, key=lambda block: block.samples)
 
 
-def _too_short(source, block, seq_len):
+def _too_short(source: Source, block: Block, seq_len: int | None) -> Finding | None:
     window_len, samples = block.window_len, block.samples
     seq_len = seq_len or window_len or DEFAULT_SEQ_LEN
     edges = [0, samples] if window_len else [0, *source.breaks, samples]
@@ -208,7 +222,7 @@ def _too_short(source, block, seq_len):
     return diagnosis.too_short(samples, longest, seq_len, window_len, by_time)
 
 
-def _label(name, value):
+def _label(name: str, value: Any) -> JSON:
     values = np.ravel(value)
     first = values[0].item() if len(values) else None
     distinct = len(np.unique(values))

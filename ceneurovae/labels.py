@@ -130,7 +130,7 @@ def _channels_beside(recordings: Sequence[Recording]) -> list[str]:
     wanted = {recording.name for recording in recordings}
     options = ReadOptions(**_options(recordings))
     found = []
-    for path in dict.fromkeys(recording.path for recording in recordings):
+    for path in dict.fromkeys(recording.path for recording in recordings if recording.path):
         with open_sources(path, options) as (_, sources):
             found += [
                 _in_narrow_blocks(source, recordings[0].channels)
@@ -193,6 +193,11 @@ def _of_channels(names: Sequence[str], recordings: Sequence[Recording]) -> list[
     """The `Label`s of the channels that names stand for."""
     columns: dict[str, dict[str, tuple[Recording, np.ndarray]]] = {}
     for path in dict.fromkeys(recording.path for recording in recordings):
+        if path is None:
+            raise ValueError(
+                f"{', '.join(map(repr, names))} is to be read from the files of the recordings, "
+                "but they are arrays in memory. Give `Label`s, or train on files."
+            )
         for labelled in read_recordings(path, names, align="union", **_options(recordings)):
             with labelled.opened() as stored:
                 values = stored[:]

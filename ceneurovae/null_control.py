@@ -1,17 +1,21 @@
 """How much of a model's score is the data's: the same training on data without its structure."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ceneurovae.hints import JSON, PathLike
 from ceneurovae.import_data import reload_splits
 from ceneurovae.refitting import held_out, reconstruction_score, refit
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.splits import Splits
 from ceneurovae.surrogates import shifted_splits, shuffled_splits
 from ceneurovae.tracking import tracked
 
 SCORES = ("r2", "skill")
 
 
-def null_control(path, refits=3, splits=None):
+def null_control(path: PathLike, refits: int = 3, splits: Splits | None = None) -> JSON:
     """Trains on surrogate data with the settings and splits of a run, and compares the scores.
 
     Channels that were shifted against each other (`shifted_splits`) keep their own course in time,
@@ -64,7 +68,7 @@ def null_control(path, refits=3, splits=None):
     return _summary(found)
 
 
-def _summary(found):
+def _summary(found: JSON) -> JSON:
     """What was found, with the number of refits and the gap, in the order it is written in."""
     shifted, real = found["shifted"], found["real"]
     return {
@@ -77,7 +81,7 @@ def _summary(found):
     }
 
 
-def _gap(real, null):
+def _gap(real: float | None, null: Sequence[float | None]) -> JSON:
     if real is None or not null or None in null:
         return {"mean": None, "std": None}
     apart = real - np.array(null)

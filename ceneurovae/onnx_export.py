@@ -1,11 +1,16 @@
 """The ONNX half of an export: conversion under TensorFlow, and ONNX Runtime to run it."""
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ceneurovae.hints import Array
 
 OPSET = 18
 
 
-def write_onnx(functions, folder):
+def write_onnx(functions: dict[str, Any], folder: Path) -> None:
     """Writes `encode.onnx`, `decode.onnx`, `reconstruct.onnx` and `impute.onnx`.
 
     Args:
@@ -22,7 +27,7 @@ def write_onnx(functions, folder):
         onnx.save(model, folder / f"{name}.onnx")
 
 
-def _convert(function):
+def _convert(function: Any) -> Any:
     import tf2onnx
 
     from ceneurovae.onnx_operations import converters
@@ -37,7 +42,7 @@ def _convert(function):
     return model
 
 
-def _chain(encode, decode):
+def _chain(encode: Any, decode: Any) -> Any:
     """`decode` of the means of `encode`, which takes less time than converting it all again."""
     from onnx import compose, helper
 
@@ -52,13 +57,13 @@ def _chain(encode, decode):
     return both
 
 
-def load_onnx(folder):
+def load_onnx(folder: Path) -> Callable[[str, Array], dict[str, Array]]:
     """A function that runs one of the files, by name, on an array."""
     import onnxruntime
 
     sessions = {}
 
-    def run(name, values):
+    def run(name: str, values: Array) -> dict[str, Array]:
         if name not in sessions:
             sessions[name] = onnxruntime.InferenceSession(
                 str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]

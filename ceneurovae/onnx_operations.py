@@ -6,10 +6,13 @@ definite matrix `[[A, B'], [B, D]]` has the factor `[[L, 0], [M, N]]`, where `L`
 number of nodes grows with the size of the matrix, which is fixed.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 
-def converters():
+def converters() -> dict[str, tuple[Callable[..., None], list[Any]]]:
     """For tf2onnx: TensorFlow operation -> function that replaces it."""
     return {
         "Cholesky": (_cholesky, []),
@@ -21,12 +24,12 @@ def converters():
     }
 
 
-def _cholesky(graph, node, name, _):
+def _cholesky(graph: Any, node: Any, name: str, _: Any) -> None:
     matrices = _Matrices(graph, node.input[0])
     _replace(graph, node, matrices.factor(node.input[0])[0])
 
 
-def _triangular_solve(graph, node, name, _):
+def _triangular_solve(graph: Any, node: Any, name: str, _: Any) -> None:
     """`lower` says which half counts; `adjoint`, that the transposed system is meant."""
     matrix, right = node.input
     matrices = _Matrices(graph, matrix)
@@ -37,7 +40,7 @@ def _triangular_solve(graph, node, name, _):
     _replace(graph, node, matrices.product(inverse, right))
 
 
-def _solve(graph, node, name, _):
+def _solve(graph: Any, node: Any, name: str, _: Any) -> None:
     """The matrices of this package's systems are symmetric and positive definite."""
     matrix, right = node.input
     matrices = _Matrices(graph, matrix)
@@ -46,19 +49,19 @@ def _solve(graph, node, name, _):
     _replace(graph, node, matrices.product(matrices.transposed(inverse), half))
 
 
-def _complementary_error(graph, node, name, _):
+def _complementary_error(graph: Any, node: Any, name: str, _: Any) -> None:
     """Of the exact GELU; what is lost where it is small is below the rounding of 1."""
     one = graph.make_const(name + "_one", np.ones((), "float32")).output[0]
     error = graph.make_node("Erf", node.input).output[0]
     _replace(graph, node, graph.make_node("Sub", [one, error]).output[0])
 
 
-def _select(graph, node, name, _):
+def _select(graph: Any, node: Any, name: str, _: Any) -> None:
     """tf2onnx multiplies by 0 what is not chosen, which leaves NaN."""
     _replace(graph, node, graph.make_node("Where", node.input).output[0])
 
 
-def _zeros_like(graph, node, name, _):
+def _zeros_like(graph: Any, node: Any, name: str, _: Any) -> None:
     """tf2onnx multiplies by 0, which leaves NaN."""
     import tf2onnx
 
@@ -68,7 +71,7 @@ def _zeros_like(graph, node, name, _):
     _replace(graph, node, graph.make_node("Expand", [zero, shape]).output[0])
 
 
-def _replace(graph, node, output):
+def _replace(graph: Any, node: Any, output: str) -> None:
     graph.copy_shape(node.output[0], output)
     graph.copy_dtype(node.output[0], output)
     graph.replace_all_inputs(node.output[0], output)
@@ -83,37 +86,37 @@ class _Matrices:
         matrix: Name of a matrix, for rank and size.
     """
 
-    def __init__(self, graph, matrix):
+    def __init__(self, graph: Any, matrix: str) -> None:
         self.graph = graph
         shape, self.dtype = graph.get_shape(matrix), graph.get_dtype(matrix)
         self.rank, self.size = len(shape), shape[-1]
 
-    def _node(self, kind, *inputs, **attributes):
+    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         # tf2onnx would work out the shape of each, which takes longer than all else.
         node = self.graph.make_node(
             kind, list(inputs), attr=attributes, dtypes=[self.dtype], infer_shape_dtype=False
         )
         return node.output[0]
 
-    def product(self, left, right):
+    def product(self, left: str, right: str) -> str:
         return self._node("MatMul", left, right)
 
-    def transposed(self, matrix):
+    def transposed(self, matrix: str) -> str:
         axes = list(range(self.rank))
         return self._node("Transpose", matrix, perm=[*axes[:-2], axes[-1], axes[-2]])
 
-    def _part(self, matrix, rows, columns):
+    def _part(self, matrix: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
         bounds = ([rows[0], columns[0]], [rows[1], columns[1]], [-2, -1])
         constants = self.graph.make_consts(bounds)
         return self._node("Slice", matrix, *(constant.output[0] for constant in constants))
 
-    def _joined(self, first, below, last, above):
+    def _joined(self, first: str, below: str, last: str, above: str) -> str:
         """`[[first, 0], [below, last]]`, where `above` has the shape of that 0."""
         zero = self._node("Sub", above, above)
         rows = (self._node("Concat", *row, axis=-1) for row in ((first, zero), (below, last)))
         return self._node("Concat", *rows, axis=-2)
 
-    def factor(self, matrix, size=None):
+    def factor(self, matrix: str, size: int | None = None) -> tuple[str, str]:
         """Lower factor of a positive definite matrix, and its inverse."""
         size = self.size if size is None else size
         if size == 1:
@@ -137,11 +140,11 @@ class _Matrices:
             self._joined(first_inverse, below_inverse, last_inverse, above),
         )
 
-    def _below(self, first_inverse, below, last_inverse):
+    def _below(self, first_inverse: str, below: str, last_inverse: str) -> str:
         """The lower left part of the inverse of a lower triangular matrix."""
         return self._node("Neg", self.product(self.product(last_inverse, below), first_inverse))
 
-    def inverse(self, matrix, size=None):
+    def inverse(self, matrix: str, size: int | None = None) -> str:
         """Inverse of a lower triangular matrix."""
         size = self.size if size is None else size
         if size == 1:

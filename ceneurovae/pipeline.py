@@ -1,13 +1,18 @@
 """Windows -> batches of `(B, T, C)` as a `tf.data.Dataset`, which feeds every backend."""
 
+from collections.abc import Iterator
+from typing import Any, Self
+
 import numpy as np
 import tensorflow as tf
 
 from ceneurovae.buffers import Buffers
+from ceneurovae.hints import Array, Data
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.recording import as_recordings
 from ceneurovae.shuffling import window_batches
-from ceneurovae.windows import all_windows
+from ceneurovae.splits import Splits
+from ceneurovae.windows import Windows, all_windows
 
 PREFETCHED_BATCHES = 16
 PREFETCHED_BYTES = 1 << 25
@@ -22,17 +27,21 @@ class Epoch:
         number: From 0.
     """
 
-    def __init__(self, number=0):
+    def __init__(self, number: int = 0) -> None:
         self.number = number
-        self.failure = None  # what went wrong in a pass, which TensorFlow would wrap
+        self.failure: Exception | None = (
+            None  # what went wrong in a pass, which TensorFlow would wrap
+        )
 
-    def begin(self):
+    def begin(self) -> int:
         """The number of the pass that begins now."""
         self.number += 1
         return self.number - 1
 
 
-def stream(splits, batch_size=32, shuffle=True, seed=0, masks=False):
+def stream(
+    splits: Splits, batch_size: int = 32, shuffle: bool = True, seed: int = 0, masks: bool = False
+) -> tuple[tf.data.Dataset, tf.data.Dataset, tf.data.Dataset]:
     """The datasets of `Splits`, `(train, valid, test)`; only `train` is ever shuffled.
 
     The attribute `splits` of `train` is the splits, so that a run can write down its data.
@@ -45,7 +54,13 @@ def stream(splits, batch_size=32, shuffle=True, seed=0, masks=False):
     return train, valid, test
 
 
-def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
+def make_dataset(
+    windows: Windows,
+    batch_size: int = 32,
+    shuffle: bool = False,
+    seed: int = 0,
+    masks: bool = False,
+) -> tf.data.Dataset:
     """Streams windows in batches, from memory or from disk; none is held more than once.
 
     Args:
@@ -69,7 +84,7 @@ def make_dataset(windows, batch_size=32, shuffle=False, seed=0, masks=False):
     batch_bytes = batch_size * 4 * shape[0] * shape[1]
     together = max(1, BYTES_AT_ONCE // batch_bytes)
 
-    def generate():
+    def generate() -> Iterator[Array]:
         size = together * batch_size
         try:
             yield from window_batches(windows, size, shuffle, seed, epoch.begin(), buffers)
@@ -101,18 +116,20 @@ class PackedData:
         shuffle: Whether each epoch has its own order.
     """
 
-    def __init__(self, content, batch_size=None, shuffle=False):
+    def __init__(
+        self, content: Any, batch_size: int | None = None, shuffle: int | None = False
+    ) -> None:
         self.content, self.batch_size, self.shuffle = content, batch_size, shuffle
 
     @classmethod
-    def of(cls, data):
+    def of(cls, data: Data) -> Self:
         """Packs a dataset, an array `(N, T, C)`, or `(x, mask)`."""
         source = getattr(data, "source", None)
         if source is not None:
             return cls(source, data.batch_size, getattr(data, "shuffle_seed", None))
         return cls(np.concatenate(list(iterate_batches(data))))
 
-    def unpacked(self):
+    def unpacked(self) -> Data:
         """The data as it was."""
         if self.batch_size is None:
             return self.content
@@ -120,12 +137,12 @@ class PackedData:
         return make_dataset(self.content, self.batch_size, shuffle, self.shuffle or 0)
 
 
-def is_dataset(data):
+def is_dataset(data: Data) -> bool:
     """Whether `data` comes in batches of its own, as a `tf.data.Dataset` does."""
     return hasattr(data, "rebatch")
 
 
-def shuffled(arrays, batch_size, seed=0):
+def shuffled(arrays: Data, batch_size: int, seed: int = 0) -> tf.data.Dataset:
     """Windows in memory as a dataset, shuffled by the seed and the epoch.
 
     Args:
@@ -136,14 +153,16 @@ def shuffled(arrays, batch_size, seed=0):
     return in_batches(arrays, batch_size, shuffle=True, seed=seed)
 
 
-def in_batches(arrays, batch_size, shuffle=False, seed=0):
+def in_batches(
+    arrays: Data, batch_size: int, shuffle: bool = False, seed: int = 0
+) -> tf.data.Dataset:
     """As `shuffled`, in the order in which the windows are unless they are to be shuffled."""
     values = np.concatenate(list(iterate_batches(arrays)))
     windows = all_windows(as_recordings(values), values.shape[1])
     return make_dataset(windows, batch_size, shuffle, seed)
 
 
-def steps_per_epoch(data, batch_size):
+def steps_per_epoch(data: Data, batch_size: int) -> int:
     """Batches of a dataset, or of `batch_size` windows of an array."""
     if not is_dataset(data):
         first = data[0] if isinstance(data, tuple) else data
@@ -152,7 +171,7 @@ def steps_per_epoch(data, batch_size):
     return steps if steps > 0 else sum(1 for _ in data)
 
 
-def joined(train, valid, batch_size=32):
+def joined(train: Data, valid: Data, batch_size: int = 32) -> tf.data.Dataset:
     """Training and validation data as one shuffled dataset of `x`, NaN for missing.
 
     Args:
@@ -165,12 +184,12 @@ def joined(train, valid, batch_size=32):
     return shuffled([x for data in (train, valid) for x in iterate_batches(data)], batch_size)
 
 
-def _with_mask(x):
+def _with_mask(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     observed = ~tf.math.is_nan(x)
     return tf.where(observed, x, 0.0), observed
 
 
-def _one_thread():
+def _one_thread() -> tf.data.Options:
     """Options that leave the cores to the training step: gathering a batch is cheap."""
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -179,13 +198,13 @@ def _one_thread():
     return options
 
 
-def rebatched(dataset, batch_size):
+def rebatched(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     """A dataset in batches of `batch_size`: itself if it has them already.
 
     Its examples are counted once, so that Keras knows the length of an epoch.
     """
 
-    def size(batch):
+    def size(batch: Any) -> int:
         return tf.nest.flatten(batch)[0].shape[0]
 
     known = getattr(dataset, "batch_size", None)
@@ -197,7 +216,9 @@ def rebatched(dataset, batch_size):
     return _made_from(dataset, dataset.rebatch(batch_size), batches, batch_size)
 
 
-def divisible(dataset, count, part=(0, 1)):
+def divisible(
+    dataset: tf.data.Dataset, count: int, part: tuple[int, int] = (0, 1)
+) -> tf.data.Dataset:
     """A dataset without the last windows of a batch whose number is no multiple of `count`.
 
     Args:
@@ -218,7 +239,7 @@ def divisible(dataset, count, part=(0, 1)):
 
     number, parts_of_batch = part
 
-    def cut(*parts):
+    def cut(*parts: tf.Tensor) -> Any:
         kept = tf.shape(parts[0])[0] // count * count // parts_of_batch
         kept_parts = tuple(part[number * kept : (number + 1) * kept] for part in parts)
         return kept_parts if len(kept_parts) > 1 else kept_parts[0]
@@ -227,7 +248,9 @@ def divisible(dataset, count, part=(0, 1)):
     return _made_from(dataset, dataset.take(whole).map(cut), whole, size)
 
 
-def _made_from(dataset, anew, batches, batch_size):
+def _made_from(
+    dataset: tf.data.Dataset, anew: tf.data.Dataset, batches: int, batch_size: int
+) -> tf.data.Dataset:
     """A dataset of so many batches with what is known of the one that it was made from."""
     anew = anew.apply(tf.data.experimental.assert_cardinality(batches))
     anew.batch_size = batch_size

@@ -299,7 +299,9 @@ def train_generation(
         raise DivergenceError(end - 1, steps - 1, math.nan)
     if population.objective == "r2":
         found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
-        score = float(found.test.r2)
+        if found.test.r2 is None:
+            raise FloatingPointError("R2 is not defined: nothing in the validation data varies.")
+        score = found.test.r2
     state.epoch = end
     member.state = state
     member.schedule = [

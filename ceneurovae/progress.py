@@ -1,10 +1,14 @@
 """What training is doing: a bar that moves with every batch, or lines without a terminal."""
 
 import time
+from typing import TYPE_CHECKING, Any, Self
 
 import keras
 
 from ceneurovae.console import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 # Seconds between lines.
 LINE_EVERY_S = 5
@@ -24,33 +28,34 @@ class FitProgress(keras.callbacks.Callback):
 
     async_safe = True  # it moves a bar, and reads no number of the training step
 
-    def __init__(self, progress, batch_size, title="Training"):
+    def __init__(self, progress: "Progress", batch_size: int, title: str = "Training") -> None:
         super().__init__()
         self.title = title
         self.progress = progress
         self.batch_size = batch_size
         self.lines = progress.disable
-        self.said_at = -LINE_EVERY_S
+        self.said_at = float(-LINE_EVERY_S)
+        self.begun: Any = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         self.task = self.progress.add_task(self.title, total=self.params["epochs"], note="")
         self.begun = None
 
-    def for_refit(self):
+    def for_refit(self) -> Self:
         """The same for the last fit, to training and validation data."""
         return FitProgress(self.progress, self.batch_size, "Refitting")
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
         if self.begun is None:
             self.begun = epoch, time.monotonic()
             self.progress.update(self.task, completed=epoch)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         share = self.epoch + (batch + 1) / self.params["steps"]
         self.progress.update(self.task, completed=share)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         last = epoch + 1 == self.params["epochs"]
         note = self._figures(epoch, logs)
         self.progress.update(self.task, completed=epoch + 1, note=note)
@@ -59,7 +64,7 @@ class FitProgress(keras.callbacks.Callback):
             say(f"{what} {epoch + 1}/{self.params['epochs']}  {note}")
             self.said_at = time.monotonic()
 
-    def _figures(self, epoch, logs):
+    def _figures(self, epoch: int, logs: Any) -> str:
         first, begun = self.begun
         seconds, epochs = time.monotonic() - begun, epoch + 1 - first
         speed = epochs * self.params["steps"] * self.batch_size / seconds

@@ -135,7 +135,7 @@ def tune_population(
     out = Path(out)
     config = config_for(config or VAEConfig(), train_ds)
     if epochs_per_generation is None:
-        size = settings.get("batch_size") or getattr(train_ds, "batch_size", BATCH_SIZE)
+        size: Any = settings.get("batch_size") or getattr(train_ds, "batch_size", BATCH_SIZE)
         epochs = default_epochs(steps_per_epoch(train_ds, size))
         epochs_per_generation = -(-epochs // max(1, generations))
     shared = Population(

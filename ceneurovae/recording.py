@@ -2,10 +2,14 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+
+from ceneurovae.hints import JSON, Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,18 +37,18 @@ class Recording:
     """
 
     name: str
-    values: np.ndarray
+    values: Any  # Array | StoredValues
     channels: tuple[str, ...]
     rate_hz: float | None = None
-    breaks: Sequence[int] = ()
+    breaks: Sequence[int] | Array = ()
     window_len: int | None = None
     path: Path | None = None
-    labels: dict = dataclasses.field(default_factory=dict)
+    labels: JSON = dataclasses.field(default_factory=dict)
     reach: int = 0
     filled_up: bool = False
-    reading: dict = dataclasses.field(default_factory=dict)
+    reading: JSON = dataclasses.field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         values, channels = self.values, tuple(self.channels)
         if values.ndim != 2 or values.shape[1] != len(channels):
             raise ValueError(
@@ -55,9 +59,8 @@ class Recording:
             with np.errstate(over="ignore"):
                 values = np.ascontiguousarray(values, dtype="float32")
             check_finite(values, self.name, channels)
-        breaks = self.breaks
-        if not isinstance(breaks, range):
-            breaks = np.asarray(breaks, dtype="int64")
+        if not isinstance(self.breaks, range):
+            breaks = np.asarray(self.breaks, dtype="int64")
             if breaks.size and not (
                 breaks[0] > 0 and breaks[-1] < len(values) and (np.diff(breaks) > 0).all()
             ):
@@ -65,39 +68,39 @@ class Recording:
                     f"Recording '{self.name}' has breaks {breaks.tolist()}, expected ascending "
                     f"samples between 1 and {len(values) - 1}."
                 )
+            object.__setattr__(self, "breaks", breaks)
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "breaks", breaks)
         object.__setattr__(self, "channels", channels)
 
     @property
-    def stretches(self):
+    def stretches(self) -> Array:
         """Uninterrupted stretches of time, `(n, 2)`: first sample, and one past the last."""
         edges = np.concatenate([[0], self.breaks, [len(self.values)]]).astype("int64")
         return np.stack([edges[:-1], edges[1:]], axis=1)
 
     @property
-    def in_memory(self):
+    def in_memory(self) -> bool:
         """Whether the values are an array, rather than on disk."""
         return isinstance(self.values, np.ndarray)
 
-    def opened(self):
+    def opened(self) -> AbstractContextManager[Any]:
         """A context in which the values can be sliced without opening a file for each slice."""
         return contextlib.nullcontext(self.values) if self.in_memory else self.values.opened()
 
     @classmethod
-    def from_windows(cls, name, values, channels, **fields):
+    def from_windows(cls, name: str, values: Array, channels: Sequence[str], **fields: Any) -> Self:
         """A recording out of windows `(N, T, C)`, each a stretch of its own."""
         count, steps = values.shape[:2]
         fields = window_fields(count, steps) | fields
-        return cls(name, values.reshape(count * steps, -1), channels, **fields)
+        return cls(name, values.reshape(count * steps, -1), tuple(channels), **fields)
 
 
-def window_fields(count, steps):
+def window_fields(count: int, steps: int) -> JSON:
     """The fields of a `Recording` that say that it is `count` windows of `steps` samples."""
     return {"breaks": range(steps, count * steps, steps), "window_len": steps}
 
 
-def check_finite(values, name, channels, first_sample=0):
+def check_finite(values: Array, name: str, channels: Sequence[str], first_sample: int = 0) -> None:
     """Raises a `ValueError` if any of `values` `(T, C)` is infinite."""
     infinite = np.isinf(values)
     if infinite.any():
@@ -109,9 +112,9 @@ def check_finite(values, name, channels, first_sample=0):
         )
 
 
-def check_names(recordings):
+def check_names(recordings: Iterable[Recording]) -> None:
     """Raises a `ValueError` if two recordings have the same name."""
-    seen = {}
+    seen: dict[str, Recording] = {}
     for recording in recordings:
         other = seen.setdefault(recording.name, recording)
         if other is not recording:
@@ -122,7 +125,7 @@ def check_names(recordings):
             )
 
 
-def as_recordings(data):
+def as_recordings(data: Any) -> list[Recording]:
     """`data` as a list of recordings.
 
     Args:
@@ -139,8 +142,8 @@ def as_recordings(data):
     ]
 
 
-def _from_array(name, values):
-    channels = [str(channel) for channel in range(values.shape[-1] if values.ndim else 0)]
+def _from_array(name: str, values: Array) -> Recording:
+    channels = tuple(str(channel) for channel in range(values.shape[-1] if values.ndim else 0))
     if values.ndim == 2:
         return Recording(name, values, channels)
     if values.ndim == 3:

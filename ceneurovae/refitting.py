@@ -3,13 +3,19 @@
 import keras
 import numpy as np
 
+from ceneurovae.hints import PathLike
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import stream
+from ceneurovae.run_folder import RunFolder
 from ceneurovae.scores import Score
+from ceneurovae.splits import Splits
 from ceneurovae.training import train
+from ceneurovae.windows import Windows
 
 
-def refit(run, splits, seed, run_dir=None):
+def refit(
+    run: RunFolder, splits: Splits, seed: int, run_dir: PathLike | None = None
+) -> NeuroBehaviorVAE:
     """Trains a model with the config and the arguments of a run, as many epochs.
 
     Args:
@@ -39,7 +45,7 @@ def refit(run, splits, seed, run_dir=None):
     return model
 
 
-def held_out(splits):
+def held_out(splits: Splits) -> tuple[str, Windows]:
     """Name and `Windows` of what a run is scored on: `test`, or `valid` without test data."""
     name = "test" if len(splits.test) else "valid"
     windows = getattr(splits, name)
@@ -51,7 +57,9 @@ def held_out(splits):
     return name, windows
 
 
-def reconstruction_score(model, windows, batch_size=256):
+def reconstruction_score(
+    model: NeuroBehaviorVAE, windows: Windows, batch_size: int = 256
+) -> dict[str, float | None]:
     """`r2` and `skill` of the encoder and the decoder on `Windows`, as in `evaluate`."""
     score = Score()
     for rows in np.array_split(np.arange(len(windows)), -(-len(windows) // batch_size)):

@@ -1,9 +1,13 @@
 """One rate for recordings that were sampled at different ones; NaN stays missing."""
 
 import dataclasses
+import math
 from fractions import Fraction
 
 import numpy as np
+
+from ceneurovae.hints import Array
+from ceneurovae.recording import Recording
 
 # scipy.signal.resample_poly filters with 10 samples of the slower of the two rates on each side.
 HALF_LENGTH = 10
@@ -11,7 +15,7 @@ LARGEST_FACTOR = 1000
 LEAST_WEIGHT = 0.4  # of the filter, on observed samples
 
 
-def resampled(recording, rate_hz):
+def resampled(recording: Recording, rate_hz: float) -> Recording:
     """`recording` at `rate_hz` samples per second.
 
     Each stretch is filtered by itself, against aliasing. Missing values do not spread: the filter
@@ -48,11 +52,11 @@ def resampled(recording, rate_hz):
         rate_hz=rate_hz,
         breaks=np.cumsum([len(piece) for piece in pieces])[:-1],
         window_len=windows,
-        reach=int(np.ceil(HALF_LENGTH * max(1, ratio))),
+        reach=math.ceil(HALF_LENGTH * max(Fraction(1), ratio)),
     )
 
 
-def _stretch(values, ratio):
+def _stretch(values: Array, ratio: Fraction) -> Array:
     from scipy.signal import resample_poly  # late: it takes as long as everything else
 
     up, down = ratio.numerator, ratio.denominator

@@ -6,7 +6,9 @@ R2 where nothing varies; fields that default to `None` are left out of the docum
 
 import dataclasses
 import math
+from typing import Any, Self
 
+from ceneurovae.hints import JSON
 from ceneurovae.verdict import Verdict
 
 VERSION = 3
@@ -49,10 +51,10 @@ class Reconstruction:
     mse: float | None
     huber: float | None
     per_channel: tuple[ChannelScores, ...]
-    latents_r2: dict | None = None
+    latents_r2: JSON | None = None
 
     @classmethod
-    def from_json(cls, content):
+    def from_json(cls, content: JSON) -> Self:
         """The inverse of `Evaluation.to_json`, for this part of it."""
         rows = tuple(ChannelScores(**row) for row in content["per_channel"])
         return cls(**{**content, "per_channel": rows})
@@ -109,10 +111,10 @@ class SplitScores(Reconstruction):
     aggregate_std: tuple[float, ...]
     bits_per_sample: float | None = None
     refined: Reconstruction | None = None
-    imputation: dict | None = None
+    imputation: JSON | None = None
 
     @classmethod
-    def from_json(cls, content):
+    def from_json(cls, content: JSON) -> Self:
         content = dict(content)
         for name in ("kl_per_latent", "aggregate_mean", "aggregate_std"):
             content[name] = tuple(content[name])
@@ -160,12 +162,12 @@ class Evaluation:
     baselines: Baselines | None = None
     verdict: tuple[Verdict, ...] = ()
 
-    def to_json(self):
+    def to_json(self) -> JSON:
         """The document: a dictionary of JSON types, with its `version`."""
         return {"version": VERSION, **_plain(self)}
 
     @classmethod
-    def from_json(cls, content):
+    def from_json(cls, content: JSON) -> Self:
         """The inverse of `to_json`.
 
         Raises:
@@ -182,17 +184,18 @@ class Evaluation:
             if name in content:
                 content[name] = SplitScores.from_json(content[name])
         if "baselines" in content:
-            kinds = {field.name: field.type for field in dataclasses.fields(Baselines)}
             found = content["baselines"]
             content["baselines"] = Baselines(
-                **{name: kind.from_json(found[name]) for name, kind in kinds.items()}
+                pca=Reconstruction.from_json(found["pca"]),
+                ppca=ProbabilisticReconstruction.from_json(found["ppca"]),
+                mean=Reconstruction.from_json(found["mean"]),
             )
         content["channels"] = tuple(content["channels"])
         content["verdict"] = tuple(Verdict(**row) for row in content["verdict"])
         return cls(**content)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """Dataclasses, tuples, dictionaries and numbers as JSON types."""
     if dataclasses.is_dataclass(value):
         return {

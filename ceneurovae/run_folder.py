@@ -24,11 +24,15 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
+from ceneurovae.checkpoint import FitState
 from ceneurovae.config import VAEConfig
 from ceneurovae.environment import describe_environment, describe_files
+from ceneurovae.hints import JSON, PathLike
 from ceneurovae.whole_file import remove_remains, whole_file
 
 FILES = (
@@ -60,7 +64,7 @@ class RunFolder:
         FileNotFoundError: if the folder holds no run.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         if not is_run(path):
             raise FileNotFoundError(
@@ -68,7 +72,14 @@ class RunFolder:
             )
 
     @classmethod
-    def create(cls, path, config, training, manifest, overwrite=False):
+    def create(
+        cls,
+        path: PathLike,
+        config: VAEConfig,
+        training: JSON,
+        manifest: JSON | None,
+        overwrite: bool = False,
+    ) -> Self:
         """Starts a run.
 
         Args:
@@ -98,7 +109,7 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def held(cls, path):
+    def held(cls, path: PathLike) -> Iterator[None]:
         """A context in which no other process may write to the run in `path`.
 
         Raises:
@@ -126,7 +137,7 @@ class RunFolder:
             (path / HOLDER).unlink(missing_ok=True)
             lock.release()
 
-    def require_same(self, config, training, manifest):
+    def require_same(self, config: VAEConfig, training: JSON, manifest: JSON | None) -> None:
         """Raises a `ValueError` unless the run is one of these settings, data and backend."""
         import keras
 
@@ -162,20 +173,20 @@ class RunFolder:
                 )
 
     @property
-    def environment(self):
+    def environment(self) -> JSON:
         """What `environment.json` holds."""
         return self._read_json("environment.json")
 
     @property
-    def training(self):
+    def training(self) -> JSON:
         """The arguments of the training."""
         return self._read_json("config.json")["training"]
 
-    def write_checkpoint(self, state):
+    def write_checkpoint(self, state: FitState) -> None:
         """Writes the `FitState` of the training."""
         state.write(self.path / "checkpoint.npz")
 
-    def read_checkpoint(self):
+    def read_checkpoint(self) -> FitState | None:
         """The `FitState` that was written last, `None` before there is one."""
         from ceneurovae.checkpoint import FitState
 
@@ -183,22 +194,22 @@ class RunFolder:
         return FitState.read(path) if path.exists() else None
 
     @property
-    def is_finished(self):
+    def is_finished(self) -> bool:
         """Whether its training came to its end."""
         return (self.path / "choices.json").exists()
 
     @property
-    def refitted(self):
+    def refitted(self) -> bool:
         """Whether its model was in the end trained on validation data too."""
         return self.is_finished and bool(self.training.get("refit"))
 
     @property
-    def config(self):
+    def config(self) -> VAEConfig:
         """The `VAEConfig`."""
         return VAEConfig.from_dict(self._read_json("config.json")["model"])
 
     @property
-    def manifest(self):
+    def manifest(self) -> JSON:
         """The manifest of the splits.
 
         Raises:
@@ -212,16 +223,16 @@ class RunFolder:
             )
         return manifest
 
-    def read_manifest(self):
+    def read_manifest(self) -> JSON | None:
         """The manifest of the splits, `None` if the run was trained on arrays."""
         return self._read_json("split.json")
 
-    def save_model(self, model):
+    def save_model(self, model: Any) -> None:
         """Writes `model.keras`."""
         with whole_file(self.path / "model.keras") as temporary:
             model.save(temporary)
 
-    def load_model(self):
+    def load_model(self) -> Any:
         """The model with its best weights."""
         import keras
 
@@ -233,44 +244,45 @@ class RunFolder:
         return keras.saving.load_model(path)
 
     @property
-    def has_model(self):
+    def has_model(self) -> bool:
         """Whether there is a model yet."""
         return (self.path / "model.keras").exists()
 
     @property
-    def has_history(self):
+    def has_history(self) -> bool:
         """Whether an epoch is over."""
         return (self.path / "history.csv").exists()
 
     @property
-    def has_metrics(self):
+    def has_metrics(self) -> bool:
         """Whether it was evaluated."""
         return (self.path / "metrics.json").exists()
 
-    def finish(self, model, choices):
+    def finish(self, model: Any, choices: JSON | None) -> None:
         """Writes the trained model, and what was chosen on validation data (or `None`)."""
         self.save_model(model)
         _write_json(self.path / "choices.json", choices)
 
     @property
-    def choices(self):
+    def choices(self) -> JSON | None:
         """What was chosen on validation data, `None` where there was none."""
         return self._read_json("choices.json") if (self.path / "choices.json").exists() else None
 
-    def write_schedule(self, schedule):
+    def write_schedule(self, schedule: Sequence[JSON]) -> None:
         """Writes `schedule.json`: what the best member of a population went through."""
         _write_json(self.path / "schedule.json", schedule)
 
     @property
-    def schedule(self):
+    def schedule(self) -> list[JSON] | None:
         """Dictionaries, one for each generation; `None` for a run that was trained alone.
 
         Each has `generation`, the `member` that trained it, `epochs`, how many were over after it,
         `hyperparameters` and `score`.
         """
-        return self.read_control("schedule")
+        schedule: Any = self.read_control("schedule")
+        return schedule
 
-    def refine_steps(self, refine=None):
+    def refine_steps(self, refine: int | None = None) -> int:
         """Steps in which latents are refined: `refine`, or what helped on validation data.
 
         Args:
@@ -285,7 +297,7 @@ class RunFolder:
             raise ValueError(f"refine is {refine!r}, expected a whole number of at least 0.")
         return refine
 
-    def write_history(self, rows):
+    def write_history(self, rows: Sequence[JSON]) -> None:
         """Writes `history.csv` from dictionaries, one per epoch; what one lacks stays empty."""
         names = list(dict.fromkeys(name for row in rows for name in row))
         with whole_file(self.path / "history.csv") as path, open(path, "w", newline="") as file:
@@ -293,7 +305,7 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
 
-    def read_history(self):
+    def read_history(self) -> list[dict[str, float]]:
         """The rows of `history.csv`, as dictionaries of the numbers that they have."""
         with open(self.path / "history.csv", newline="") as file:
             return [
@@ -301,27 +313,27 @@ class RunFolder:
                 for row in csv.DictReader(file)
             ]
 
-    def write_metrics(self, metrics):
+    def write_metrics(self, metrics: JSON) -> None:
         """Writes `metrics.json`."""
         _write_json(self.path / "metrics.json", metrics)
 
-    def read_metrics(self):
+    def read_metrics(self) -> JSON:
         """What `write_metrics` wrote."""
         return self._read_json("metrics.json")
 
-    def write_control(self, name, content):
+    def write_control(self, name: str, content: JSON) -> None:
         """Writes what a control found; its name is `null`, `decoding` or `seeds`."""
         _write_json(self.path / f"{name}.json", content)
 
-    def read_control(self, name):
+    def read_control(self, name: str) -> JSON | None:
         """What `write_control` wrote, `None` before that."""
         return self._read_json(f"{name}.json") if (self.path / f"{name}.json").exists() else None
 
-    def refit_path(self, seed):
+    def refit_path(self, seed: int) -> Path:
         """Folder of the run that is this one, trained anew with another seed."""
         return self.path / REFITS / f"seed_{seed}"
 
-    def require_finished(self):
+    def require_finished(self) -> None:
         """Raises a `ValueError` if its training did not come to its end."""
         if not self.is_finished:
             raise ValueError(
@@ -329,19 +341,19 @@ class RunFolder:
                 f"train --resume {self.path}"
             )
 
-    def _read_json(self, name):
+    def _read_json(self, name: str) -> Any:
         try:
             return json.loads((self.path / name).read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"'{self.path / name}' is not JSON: {error}.") from error
 
 
-def is_run(path):
+def is_run(path: PathLike) -> bool:
     """Whether `path` is a run folder."""
     return (Path(path) / "config.json").exists()
 
 
-def check_free(path, overwrite=False):
+def check_free(path: PathLike, overwrite: bool = False) -> None:
     """Raises a `FileExistsError` if `path` cannot become a run folder without `overwrite`."""
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -353,12 +365,12 @@ def check_free(path, overwrite=False):
         )
 
 
-def _write_json(path, content):
+def _write_json(path: Path, content: Any) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _read_holder(path):
+def _read_holder(path: Path) -> str:
     """Who holds a run, in words; the file may be about to be written or removed."""
     try:
         holder = json.loads(path.read_text())

@@ -1,7 +1,11 @@
 """Errors added up, and what they are as shares of the variance."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
+from ceneurovae.hints import Array
 from ceneurovae.model.loss import HUBER_DELTA
 from ceneurovae.results import ChannelScores, Reconstruction
 
@@ -9,10 +13,16 @@ from ceneurovae.results import ChannelScores, Reconstruction
 class Score:
     """Errors of scaled values, added up batch by batch, per channel."""
 
-    def __init__(self):
-        self.entries = self.count = self.total = self.square = self.error = self.huber = 0.0
+    def __init__(self) -> None:
+        self.entries = 0
+        # Of each channel, once there is a batch.
+        self.count: Any = 0
+        self.total: Any = 0.0
+        self.square: Any = 0.0
+        self.error: Any = 0.0
+        self.huber: Any = 0.0
 
-    def add(self, target, prediction):
+    def add(self, target: Array, prediction: Array) -> None:
         """Adds a batch `(n, T, C)`; entries that are NaN in `target` do not count."""
         observed = ~np.isnan(target)
         values = np.where(observed, target, 0)
@@ -25,7 +35,7 @@ class Score:
         self.error = self.error + _sum(np.square(sizes))
         self.huber = self.huber + _sum(inside * (sizes - 0.5 * inside))
 
-    def result(self, names=None):
+    def result(self, names: Iterable[Any] | None = None) -> Reconstruction:
         """The `Reconstruction`, with `names` of the channels, their numbers by default."""
         about_mean = self.square - self.total**2 / np.maximum(self.count, 1)
         names = range(len(self.count)) if names is None else names
@@ -48,13 +58,13 @@ class Score:
         )
 
 
-def _sum(values):
+def _sum(values: Array) -> Array:
     return values.sum(axis=(0, 1), dtype="float64")
 
 
-def _mean(total, count):
+def _mean(total: float, count: float) -> float | None:
     return float(total / count) if count > 0 else None
 
 
-def _share_explained(error, total):
+def _share_explained(error: float, total: float) -> float | None:
     return float(1 - error / total) if total > 0 else None

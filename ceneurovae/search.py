@@ -7,11 +7,14 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras_tuner
 from keras_tuner.errors import FailedTrialError
 
+from ceneurovae.hints import JSON
 from ceneurovae.hypermodel import describe
 from ceneurovae.search_folder import FOLDERS, KERAS_TUNER
 from ceneurovae.search_oracle import BEAT_EVERY_S, LOOK_EVERY_S, serve
@@ -34,7 +37,7 @@ class Trial:
     """
 
     number: int
-    hyperparameters: dict
+    hyperparameters: JSON
     status: str
     score: float | None = None
     epochs: int | None = None
@@ -51,9 +54,10 @@ class Search(keras_tuner.Tuner):
         oracle: As of `make_oracle`.
     """
 
-    def __init__(self, task, out, oracle):
+    def __init__(self, task: JSON, out: Path, oracle: Any) -> None:
         self.task, self.out = task, out
-        self.running, self.outcomes = {}, {}
+        self.running: dict[str, int] = {}
+        self.outcomes: dict[str, JSON] = {}
         with contextlib.redirect_stdout(io.StringIO()):  # it says that it reloads
             super().__init__(
                 oracle,
@@ -62,7 +66,7 @@ class Search(keras_tuner.Tuner):
                 project_name=FOLDERS[KERAS_TUNER],
             )
 
-    def listen(self, report, isolate):
+    def listen(self, report: Callable[[Any], None] | None, isolate: bool) -> None:
         """Tells a function of each change, and decides where trials run."""
         self.report = report
         self.process = None
@@ -71,18 +75,18 @@ class Search(keras_tuner.Tuner):
             self.process = TrialProcess(self.task, log)
         self.oracle.on_change = self._changed
 
-    def _populate_initial_space(self):
+    def _populate_initial_space(self) -> None:
         hp = self.oracle.get_space()
         self.hypermodel.declare_hyperparameters(hp)
         self.oracle.update_space(hp)
 
-    def save(self):
+    def save(self) -> None:
         if not self._is_worker():
             self.oracle.save()
         with whole_file(self._get_tuner_fname()) as file:
             file.write_text("{}")
 
-    def search(self, *arguments, **settings):
+    def search(self, *arguments: Any, **settings: Any) -> None:
         if role_of_process() == "chief":
             self.save()
             serve(self.oracle)
@@ -93,15 +97,15 @@ class Search(keras_tuner.Tuner):
             if self.process is not None:
                 self.process.stop()
 
-    def pre_create_trial(self):
+    def pre_create_trial(self) -> None:
         if self._is_worker():
             time.sleep(LOOK_EVERY_S)
 
-    def run_trial(self, trial, *arguments, **settings):
+    def run_trial(self, trial: Any, *arguments: Any, **settings: Any) -> dict[str, float]:
         begun = time.monotonic()
-        outcome = {"epochs": 0, "message": None}
+        outcome: JSON = {"epochs": 0, "message": None}
 
-        def on_epoch(epochs, elbo):
+        def on_epoch(epochs: int, elbo: float) -> None:
             outcome["epochs"] = epochs
             self.running[trial.trial_id] = epochs
             self._changed(write=False)
@@ -126,11 +130,11 @@ class Search(keras_tuner.Tuner):
                 file.write_text(json.dumps(outcome))
         return found
 
-    def _beat(self):
+    def _beat(self) -> None:
         """Tells the chief that this worker is there: it answers with the trial that is running."""
         self.oracle.create_trial(self.tuner_id)
 
-    def _changed(self, write=True):
+    def _changed(self, write: bool = True) -> None:
         if self._is_worker():
             return
         trials = self.results()
@@ -139,7 +143,7 @@ class Search(keras_tuner.Tuner):
         if self.report is not None:
             self.report(trials)
 
-    def results(self):
+    def results(self) -> tuple[Trial, ...]:
         """The `Trial`s so far, a tuple."""
         oracle = self.oracle
         ongoing = {trial.trial_id for trial in oracle.ongoing_trials.values()}
@@ -158,7 +162,7 @@ class Search(keras_tuner.Tuner):
             trials.append(Trial(number, values, status, score, **outcome))
         return tuple(trials)
 
-    def _outcome(self, name, message):
+    def _outcome(self, name: str, message: str | None) -> JSON:
         """What the folder of a trial that has ended says of how it went."""
         if name not in self.outcomes:
             try:
@@ -168,7 +172,7 @@ class Search(keras_tuner.Tuner):
                 self.outcomes[name] = {"message": message}
         return self.outcomes[name]
 
-    def best_hyperparameters(self, trials):
+    def best_hyperparameters(self, trials: Sequence[Trial]) -> Any:
         """Those of the best trial that was completed.
 
         Raises:
@@ -183,7 +187,7 @@ class Search(keras_tuner.Tuner):
         return self.oracle.get_best_trials(1)[0].hyperparameters
 
 
-def write_trials(out, trials, name="trials"):
+def write_trials(out: Path, trials: Sequence[Any], name: str = "trials") -> None:
     """Writes trials, or others like them, as `trials.json` and `trials.csv`."""
     rows = [dataclasses.asdict(trial) for trial in trials]
     with whole_file(out / f"{name}.json") as file:
@@ -197,12 +201,12 @@ def write_trials(out, trials, name="trials"):
             writer.writerow({**row.pop("hyperparameters"), **row})
 
 
-def visible(values):
+def visible(values: JSON) -> JSON:
     """Hyperparameters without those that Keras Tuner has for itself."""
     return {name: value for name, value in values.items() if not name.startswith("tuner/")}
 
 
-def role_of_process():
+def role_of_process() -> str | None:
     """`"chief"`, `"worker"`, or `None` for a process that searches alone."""
     if "KERASTUNER_ORACLE_IP" not in os.environ:
         return None

@@ -10,11 +10,13 @@ import time
 import warnings
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import keras_tuner
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
 
+from ceneurovae.hints import JSON
 from ceneurovae.hypermodel import OBJECTIVES
 from ceneurovae.whole_file import whole_file
 
@@ -25,7 +27,7 @@ LOOK_EVERY_S = 0.5
 COMPLETED, FAILED, RUNNING = "COMPLETED", "FAILED", "RUNNING"
 
 
-class SurvivingOracle:
+class SurvivingOracle(keras_tuner.Oracle):
     """What the three oracles below have in common.
 
     Attributes:
@@ -35,25 +37,26 @@ class SurvivingOracle:
 
     most_failures = 10
 
-    def __init__(self, *arguments, **settings):
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, max_consecutive_failed_trials=None, **settings)
         self.on_change = lambda: None
         self.verbose = 0
-        self.seen, self.lost_once = {}, set()
+        self.seen: dict[str, float] = {}
+        self.lost_once: set[str] = set()
 
     @property
-    def all_fails(self):
+    def all_fails(self) -> bool:
         """Whether the last trials have all failed."""
         last = [self.trials[name].status for name in self.end_order[-self.most_failures :]]
         return len(last) == self.most_failures and set(last) == {FAILED}
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> JSON:
         if self.all_fails:
             return {"status": "STOPPED"}
         return super().populate_space(trial_id)
 
     @keras_tuner.synchronized
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> Any:
         self.seen[tuner_id] = time.monotonic()
         self.forget_lost_workers()
         trial = super().create_trial(tuner_id)
@@ -64,13 +67,13 @@ class SurvivingOracle:
         return trial
 
     @keras_tuner.synchronized
-    def end_trial(self, trial):
+    def end_trial(self, trial: Any) -> None:
         if trial.trial_id in {ongoing.trial_id for ongoing in self.ongoing_trials.values()}:
             super().end_trial(trial)
             self.on_change()
 
     @keras_tuner.synchronized
-    def forget_lost_workers(self):
+    def forget_lost_workers(self) -> None:
         """Has the trials of lost workers run again, once: the second time they have failed."""
         for tuner_id in list(self.tuner_ids):
             if time.monotonic() - self.seen.setdefault(tuner_id, time.monotonic()) < LOST_AFTER_S:
@@ -87,16 +90,16 @@ class SurvivingOracle:
             self.save()
 
     @keras_tuner.synchronized
-    def is_over(self):
+    def is_over(self) -> bool:
         """Whether no worker is left."""
         return not self.ongoing_trials and not self.tuner_ids
 
-    def save(self):
+    def save(self) -> None:
         with whole_file(self._get_oracle_fname()) as file:
             file.write_text(json.dumps(self.get_state()))
         self.on_change()
 
-    def _save_trial(self, trial):
+    def _save_trial(self, trial: Any) -> None:
         with whole_file(Path(self._get_trial_dir(trial.trial_id)) / "trial.json") as file:
             file.write_text(json.dumps(trial.get_state()))
 
@@ -108,7 +111,7 @@ class RandomOracle(SurvivingOracle, RandomSearchOracle):
 class BayesianOracle(SurvivingOracle, BayesianOptimizationOracle):
     """Hyperparameters where a Gaussian process of the scores hopes for most."""
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> JSON:
         with warnings.catch_warnings():
             # Of a few scores it cannot be told how smooth they are.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -119,10 +122,14 @@ class HalvingOracle(SurvivingOracle, HyperbandOracle):
     """Many short trials, and longer ones of the best (Hyperband)."""
 
 
-ORACLES = {"random": RandomOracle, "bayesian": BayesianOracle, "hyperband": HalvingOracle}
+ORACLES: dict[str, type[SurvivingOracle]] = {
+    "random": RandomOracle,
+    "bayesian": BayesianOracle,
+    "hyperband": HalvingOracle,
+}
 
 
-def make_oracle(tuner, max_trials, epochs, objective, seed):
+def make_oracle(tuner: str, max_trials: int, epochs: int, objective: str, seed: int) -> Any:
     """The oracle of a kind of search."""
     common = {"objective": OBJECTIVES[objective], "seed": seed + 1}  # Keras Tuner draws for 0
     if tuner == "bayesian":
@@ -134,7 +141,7 @@ def make_oracle(tuner, max_trials, epochs, objective, seed):
     return oracle
 
 
-def serve(oracle):
+def serve(oracle: Any) -> None:
     """What the chief does: answers its workers until all trials are done and they have left."""
     import grpc
     from keras_tuner.src import protos

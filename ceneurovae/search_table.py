@@ -1,17 +1,22 @@
 """What a search is doing: a live table of its trials, or lines without a terminal."""
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.live import Live
 from rich.table import Table
 
 from ceneurovae.console import messages, say
 
+if TYPE_CHECKING:
+    from ceneurovae.search import Trial
+
 # Trials that are shown; older ones are in `trials.csv`.
 SHOWN = 15
 
 
-def trials_table(trials, objective="elbo"):
+def trials_table(trials: "Sequence[Trial]", objective: str = "elbo") -> Table:
     """A `rich` table of the last trials of a search, and of the best one.
 
     Args:
@@ -44,23 +49,35 @@ def trials_table(trials, objective="elbo"):
     return table
 
 
-def trial_line(trial, best):
+def trial_line(trial: "Trial", best: "Trial | None") -> str:
     """A trial that has ended, as text."""
     values = ", ".join(f"{name} {shown_value(v)}" for name, v in trial.hyperparameters.items())
     if trial.status == "failed":
         told = f"failed: {trial.message}"
     else:
-        told = f"{trial.epochs} epochs, score {trial.score:.4g}, best {best.score:.4g}"
+        highest = trial.score if best is None else best.score
+        told = f"{trial.epochs} epochs, score {trial.score:.4g}, best {highest:.4g}"
     return f"Trial {trial.number}: {values}: {told}"
 
 
-def best_of(trials):
+class Scored(Protocol):
+    """What has a score, once it is known."""
+
+    @property
+    def score(self) -> float | None:
+        """The higher, the better."""
+
+
+S = TypeVar("S", bound=Scored)
+
+
+def best_of(trials: Sequence[S]) -> S | None:
     """The trial with the highest score, `None` before there is one."""
     scored = [trial for trial in trials if trial.score is not None]
-    return max(scored, key=lambda trial: trial.score, default=None)
+    return max(scored, key=lambda trial: trial.score or 0.0, default=None)
 
 
-def varying_names(trials):
+def varying_names(trials: "Sequence[Trial]") -> list[str]:
     """Names of the hyperparameters in which trials differ."""
     names = dict.fromkeys(name for trial in trials for name in trial.hyperparameters)
     return [
@@ -71,7 +88,9 @@ def varying_names(trials):
 
 
 @contextmanager
-def showing_trials(objective, quiet=False):
+def showing_trials(
+    objective: str, quiet: bool = False
+) -> "Iterator[Callable[[Sequence[Trial]], None]]":
     """A context with a function of the trials that shows them, for `tune(report=)`."""
     if quiet:
         yield lambda trials: None
@@ -81,7 +100,7 @@ def showing_trials(objective, quiet=False):
     else:
         said = set()
 
-        def say_new(trials):
+        def say_new(trials: "Sequence[Trial]") -> None:
             for trial in trials:
                 if trial.status in ("completed", "failed") and trial.number not in said:
                     said.add(trial.number)
@@ -90,6 +109,6 @@ def showing_trials(objective, quiet=False):
         yield say_new
 
 
-def shown_value(value):
+def shown_value(value: Any) -> str:
     """A hyperparameter, or another value, as it stands in a table."""
     return f"{value:.3g}" if isinstance(value, float) else str("" if value is None else value)

@@ -1,22 +1,25 @@
 """Whether a run found what any run finds: how well the latents of one predict those of another."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.import_data import reload_splits
 from ceneurovae.model.scaler import some_windows
 from ceneurovae.refitting import held_out, refit
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.splits import Splits
 from ceneurovae.tracking import tracked
 
 TRAINING_WINDOWS = 5000
 PENALTIES = np.logspace(-3, 3, 13)
 
 
-def seed_agreement(path, refits=3, splits=None):
+def seed_agreement(path: PathLike, refits: int = 3, splits: Splits | None = None) -> JSON:
     """Trains a run anew with other seeds, and predicts the latents of each from each other's.
 
     Latents may come in another order, with another sign or turned, so the prediction is linear:
@@ -76,7 +79,7 @@ def seed_agreement(path, refits=3, splits=None):
     return found
 
 
-def prediction_r2(source, target):
+def prediction_r2(source: Sequence[Array], target: Sequence[Array]) -> float:
     """R2 with which one model's latents predict another's, each latent weighted by its variance.
 
     Args:

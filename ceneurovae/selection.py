@@ -4,10 +4,17 @@ The linear path alone is probabilistic PCA, so the choice between it and the net
 of a small recording from being worse than the simple method.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ceneurovae.checkpoint import weights_of
+from ceneurovae.hints import JSON, Array
 from ceneurovae.model.refine import REFINE
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 GAINS = (1.0, 0.5, 0.25, 0.0)
 # By this share the network has to cut the deviance of the linear path, and earlier weights that of
@@ -16,7 +23,9 @@ MARGIN = 0.05
 MOST_WINDOWS = 1000
 
 
-def select(model, valid, weights=()):
+def select(
+    model: "NeuroBehaviorVAE", valid: Array, weights: Sequence[Sequence[Array]] = ()
+) -> JSON:
     """Leaves the model with the weights and gains that are best on validation windows.
 
     Its noise level, if it has one, becomes that of the errors there.
@@ -49,7 +58,7 @@ def select(model, valid, weights=()):
     for encoder_gain in GAINS if gain else (0.0,):
         model.encoder.gain.assign(encoder_gain)
         encoders[encoder_gain] = deviance(model, valid)
-    encoder_gain = min(encoders, key=encoders.get)
+    encoder_gain = min(encoders, key=encoders.__getitem__)
     model.encoder.gain.assign(encoder_gain)
     # On training data errors are smaller, and the model would be too sure of itself.
     model.likelihood.calibrate(valid, model.reconstruct(valid), model.scaler)
@@ -64,7 +73,7 @@ def select(model, valid, weights=()):
     }
 
 
-def deviance(model, x, refine=0):
+def deviance(model: "NeuroBehaviorVAE", x: Array, refine: int = 0) -> float:
     """Mean deviance per window of the reconstructions of `x` `(N, T, C)`."""
     values = model.likelihood.deviance(x, model.reconstruct(x, refine=refine), model.scaler)
     return float(np.mean(np.asarray(values), dtype="float64"))

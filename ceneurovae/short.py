@@ -2,15 +2,18 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
+from ceneurovae.hints import Array
+from ceneurovae.recording import Recording
 from ceneurovae.windows import longest_stretch
 
 SHORT = ("error", "drop", "pad")
 
 
-def fill_short(recording, seq_len):
+def fill_short(recording: Recording, seq_len: int) -> Recording:
     """`recording` with every stretch shorter than `seq_len` filled up with NaN at its end."""
     if recording.window_len is not None and recording.window_len >= seq_len:
         return recording
@@ -35,7 +38,7 @@ def fill_short(recording, seq_len):
     )
 
 
-def own_samples(recording, seq_len):
+def own_samples(recording: Recording, seq_len: int) -> Array:
     """Where the `n` samples of `recording` are in what `fill_short` makes of it, `(n,)`.
 
     >>> from ceneurovae.recording import Recording
@@ -48,7 +51,7 @@ def own_samples(recording, seq_len):
     return np.arange(lengths.sum()) + np.repeat(np.cumsum(added) - added, lengths)
 
 
-def without_short(recordings, seq_len, least):
+def without_short(recordings: Sequence[Recording], seq_len: int, least: int) -> list[Recording]:
     """The recordings with a stretch of `seq_len` and `least` samples in all; warns of the rest.
 
     Raises:

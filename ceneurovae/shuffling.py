@@ -5,20 +5,31 @@ Windows on disk are read in regions, contiguous stretches of half a mebibyte: th
 shuffled, some are held at a time, and all windows of those are shuffled together.
 """
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any, Self
 
 import numpy as np
 
 from ceneurovae.buffers import Buffers
-from ceneurovae.windows import copy_windows
+from ceneurovae.hints import Array
+from ceneurovae.recording import Recording
+from ceneurovae.windows import Windows, copy_windows
 
 REGION_BYTES = 1 << 19
 POOL_BYTES = 1 << 24
 OPEN_AT_ONCE = 64
 
 
-def window_batches(windows, size, shuffle=False, seed=0, epoch=0, buffers=None):
+def window_batches(
+    windows: Windows,
+    size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    epoch: int = 0,
+    buffers: Buffers | None = None,
+) -> Iterator[Array]:
     """The values of all windows in the order of an epoch, `(size, T, C)`; the last may be smaller.
 
     Args:
@@ -33,7 +44,7 @@ def window_batches(windows, size, shuffle=False, seed=0, epoch=0, buffers=None):
     shape = (windows.seq_len, len(windows.channels))
     buffers = buffers or Buffers()
     if windows.in_memory:
-        order = rng.permutation(len(windows)) if shuffle else np.arange(len(windows))
+        order = np.arange(len(windows)) if rng is None else rng.permutation(len(windows))
         for first in range(0, len(order), size):
             indices = order[first : first + size]
             yield windows.gather(indices, out=buffers.take((len(indices), *shape)))
@@ -54,7 +65,9 @@ def window_batches(windows, size, shuffle=False, seed=0, epoch=0, buffers=None):
         del values  # its memory is for the pool after the next
 
 
-def _pools(windows, rng, buffers):
+def _pools(
+    windows: Windows, rng: np.random.Generator | None, buffers: Buffers
+) -> Iterator[tuple[Array, Array]]:
     """Values `(n, C)` of some regions at a time, and the starts of all windows in them.
 
     The next pool is read in a thread of its own while one is used.
@@ -77,7 +90,9 @@ def _pools(windows, rng, buffers):
             yield values, starts if rng is None else rng.permutation(starts)
 
 
-def _read(regions, windows, files, buffers):
+def _read(
+    regions: Array, windows: Windows, files: "_OpenFiles", buffers: Buffers
+) -> tuple[Array, Array]:
     """The values of regions, one after the other, and where windows start in them."""
     rows = regions[:, 2] - regions[:, 1]
     values = buffers.take((int(rows.sum()), len(windows.channels)))
@@ -88,7 +103,7 @@ def _read(regions, windows, files, buffers):
     return values, np.concatenate(starts)
 
 
-def read_rows(values, first, last, out):
+def read_rows(values: Any, first: int, last: int, out: Array) -> None:
     """Copies rows of an array, or of what is on disk, into `out` `(n, C)`."""
     if isinstance(values, np.ndarray):
         out[:] = values[first:last]
@@ -96,7 +111,7 @@ def read_rows(values, first, last, out):
         values.read_into(out, first, last)
 
 
-def region_table(windows):
+def region_table(windows: Windows) -> Array:
     """`(n, 4)`: recording, first row, one past the last row, and step of the windows within.
 
     Regions begin where the chunks of the file do, so that hardly any chunk is unpacked twice.
@@ -124,17 +139,18 @@ def region_table(windows):
 class _OpenFiles:
     """The values of recordings, opened when first asked for, not too many at a time."""
 
-    def __init__(self, recordings):
+    def __init__(self, recordings: Sequence[Recording]) -> None:
         self.recordings = recordings
 
-    def __enter__(self):
-        self._stack, self._values = ExitStack(), {}
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._values: dict[int, Any] = {}
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         if index not in self._values:
             if len(self._values) >= OPEN_AT_ONCE:
                 self._stack.close()

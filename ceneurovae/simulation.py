@@ -8,7 +8,9 @@ seen through a calcium indicator; behaviour follows from them directly.
 import h5py
 import numpy as np
 
+from ceneurovae.hints import Array, PathLike
 from ceneurovae.whole_file import whole_file
+from ceneurovae.windows import Windows
 
 RATE_HZ = 2.0
 CALCIUM_DECAY_S = 1.5
@@ -16,7 +18,14 @@ LATENTS = ("command", "phase_sine", "phase_cosine", "arousal")
 BEHAVIORS = ("velocity", "head_angle", "angular_velocity")
 
 
-def simulate_worms(path, recordings=4, samples=1200, neurons=24, missing=0.03, seed=0):
+def simulate_worms(
+    path: PathLike,
+    recordings: int = 4,
+    samples: int = 1200,
+    neurons: int = 24,
+    missing: float = 0.03,
+    seed: int = 0,
+) -> PathLike:
     """Writes an HDF5 file with one group per recording of the same simulated worm.
 
     Each group `worm_1`, `worm_2`, ... holds `neural` `(T, neurons)`, `behavior` `(T, 3)` (in mm/s,
@@ -55,7 +64,7 @@ def simulate_worms(path, recordings=4, samples=1200, neurons=24, missing=0.03, s
     return path
 
 
-def simulate_latents(samples, rng):
+def simulate_latents(samples: int, rng: np.random.Generator) -> Array:
     """Latents `(T, 4)` in the order of `LATENTS`, each within about -1 and 1."""
     step = 1 / RATE_HZ
     # Forward runs last 15 s on average, reversals 5 s.
@@ -72,7 +81,7 @@ def simulate_latents(samples, rng):
     return np.stack([command, np.sin(phase), np.cos(phase), arousal], axis=1)
 
 
-def latents_at_center(path, windows):
+def latents_at_center(path: PathLike, windows: Windows) -> Array:
     """The true latents at the middle of each window, `(n, 4)`.
 
     Args:
@@ -87,14 +96,14 @@ def latents_at_center(path, windows):
     )
 
 
-def _neural(latents, tuning, threshold, rng):
+def _neural(latents: Array, tuning: Array, threshold: Array, rng: np.random.Generator) -> Array:
     drive = latents @ tuning - threshold
     rate = np.log1p(np.exp(3 * drive)) / 3
     fluorescence = _smooth(rate, CALCIUM_DECAY_S)
     return 1 + fluorescence + rng.normal(scale=0.2, size=rate.shape)
 
 
-def _behavior(latents, rng):
+def _behavior(latents: Array, rng: np.random.Generator) -> Array:
     command, sine, cosine, arousal = latents.T
     velocity = 0.2 * command * (1 + 0.4 * arousal)
     head_angle = 0.6 * sine * (1 + 0.3 * command)
@@ -103,14 +112,14 @@ def _behavior(latents, rng):
     return clean + rng.normal(size=clean.shape) * 0.15 * clean.std(axis=0)
 
 
-def _lose_tracking(behavior, missing, rng):
+def _lose_tracking(behavior: Array, missing: float, rng: np.random.Generator) -> None:
     """Sets spans of 5 s on average to NaN, until a share of `missing` is reached on average."""
     mean_length = 5 * RATE_HZ
     for start in np.flatnonzero(rng.random(len(behavior)) < missing / mean_length):
         behavior[start : start + rng.geometric(1 / mean_length)] = np.nan
 
 
-def _smooth(values, seconds):
+def _smooth(values: Array, seconds: float) -> Array:
     """Exponential moving average along time, with time constant `seconds`."""
     keep = np.exp(-1 / (RATE_HZ * seconds))
     smoothed = np.array(values, dtype="float64")

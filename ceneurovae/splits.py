@@ -1,10 +1,12 @@
 """Recordings -> train, validation and test windows that share no sample."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from ceneurovae.recording import as_recordings, check_names
+from ceneurovae.hints import JSON, Array, Data
+from ceneurovae.recording import Recording, as_recordings, check_names
 from ceneurovae.short import SHORT, fill_short, without_short
 from ceneurovae.windows import Windows, require_window, runs_between, window_runs
 
@@ -18,7 +20,7 @@ class Splits(NamedTuple):
     valid: Windows
     test: Windows
 
-    def manifest(self):
+    def manifest(self) -> JSON:
         """What is in which split, as JSON types, enough to build the same splits again."""
         train = self.train
         return {
@@ -39,7 +41,7 @@ class Splits(NamedTuple):
         }
 
     @classmethod
-    def from_manifest(cls, manifest, recordings):
+    def from_manifest(cls, manifest: JSON, recordings: Sequence[Recording]) -> Self:
         """The inverse of `manifest`; what it says is taken as it is."""
         splits = manifest["splits"]
         return cls(
@@ -49,7 +51,7 @@ class Splits(NamedTuple):
             )
         )
 
-    def shared_samples(self):
+    def shared_samples(self) -> list[int]:
         """For each recording, how many samples are in windows of more than one split."""
         shared = []
         for index in range(len(self.train.recordings)):
@@ -61,7 +63,7 @@ class Splits(NamedTuple):
             shared.append(int(np.diff(edges[:, 0])[depth > 1].sum()))
         return shared
 
-    def joined(self):
+    def joined(self) -> Windows:
         """Training and validation windows as one `Windows`, for a last fit.
 
         Also those of the gap between a recording's training and validation block, as far as they
@@ -85,7 +87,7 @@ class Splits(NamedTuple):
         self._replace(train=joined, valid=valid.none()).verified()
         return joined
 
-    def verified(self):
+    def verified(self) -> Self:
         """Itself, after counting that no sample is in two splits.
 
         Raises:
@@ -100,16 +102,16 @@ class Splits(NamedTuple):
 
 
 def split_datasets(
-    data,
-    seq_len,
-    stride=1,
-    valid_fraction=0.12,
-    test_fraction=0.0,
-    gap=None,
-    by=None,
-    seed=0,
-    short="error",
-):
+    data: Data,
+    seq_len: int,
+    stride: int = 1,
+    valid_fraction: float = 0.12,
+    test_fraction: float = 0.0,
+    gap: int | None = None,
+    by: str | dict[str, str] | None = None,
+    seed: int = 0,
+    short: str = "error",
+) -> Splits:
     """Splits recordings into train, validation and test windows that share no sample.
 
     By `"time"`, the last `test_fraction` of every recording is test, the `valid_fraction` before
@@ -175,13 +177,15 @@ def split_datasets(
     return splits
 
 
-def least_samples(seq_len, gap, fractions):
+def least_samples(seq_len: int, gap: int, fractions: dict[str, float]) -> int:
     """Samples that a recording needs for a window in each block of time."""
     blocks = 1 + sum(fraction > 0 for fraction in fractions.values())
     return blocks * seq_len + (blocks - 1) * gap
 
 
-def time_blocks(recording, seq_len, fractions, gap):
+def time_blocks(
+    recording: Recording, seq_len: int, fractions: dict[str, float], gap: int
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """`(start, stop)` of the train, validation and test block of one recording.
 
     Laid from the end: a block has its share of the samples, but at least one window, and the gap
@@ -204,7 +208,9 @@ def time_blocks(recording, seq_len, fractions, gap):
     return (0, stop), valid, test
 
 
-def _time_runs(recording, seq_len, stride, fractions, gap):
+def _time_runs(
+    recording: Recording, seq_len: int, stride: int, fractions: dict[str, float], gap: int
+) -> list[Array]:
     """The windows of a recording in each of the three parts, as runs."""
     if gap < recording.reach:
         raise ValueError(
@@ -216,7 +222,14 @@ def _time_runs(recording, seq_len, stride, fractions, gap):
     return [runs_between(recording, seq_len, stride, *block) for block in blocks]
 
 
-def _group_runs(recordings, seq_len, stride, fractions, by, seed):
+def _group_runs(
+    recordings: Sequence[Recording],
+    seq_len: int,
+    stride: int,
+    fractions: dict[str, float],
+    by: str | dict[str, str],
+    seed: int,
+) -> list[list[Array]]:
     """Likewise for all recordings, where all that is in one group is in one part."""
     groups = [_groups(recording, by) for recording in recordings]
     names = sorted({name for part in groups for name in part}, key=_natural)
@@ -235,7 +248,7 @@ def _group_runs(recordings, seq_len, stride, fractions, by, seed):
     return runs
 
 
-def _groups(recording, by):
+def _groups(recording: Recording, by: str | dict[str, str]) -> list[str]:
     """The group of a recording, as a list of one, or of each of its stretches."""
     if by == "recording":
         return [recording.name]
@@ -257,7 +270,7 @@ def _groups(recording, by):
     return [str(label) for label in labels]
 
 
-def _natural(name):
+def _natural(name: str) -> tuple[int, float, str]:
     """Sorts numbers as numbers."""
     try:
         return (0, float(name), name)
@@ -265,14 +278,16 @@ def _natural(name):
         return (1, 0.0, name)
 
 
-def _kept_split(names):
+def _kept_split(names: Sequence[str]) -> dict[str, str]:
     unknown = sorted(set(names) - set(PARTS))
     if unknown:
         raise ValueError(f"The file names a split {unknown[0]!r}, expected one of {PARTS}.")
     return {name: name for name in names}
 
 
-def _drawn(names, fractions, by, seed):
+def _drawn(
+    names: Sequence[str], fractions: dict[str, float], by: str | dict[str, str], seed: int
+) -> dict[str, str]:
     """The part of each group, drawn from `seed`."""
     count = len(names)
     sizes = {
@@ -291,7 +306,15 @@ def _drawn(names, fractions, by, seed):
     return dict(zip(order, parts, strict=True))
 
 
-def _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction, gap, short):
+def _check_arguments(
+    recordings: Sequence[Recording],
+    seq_len: int,
+    stride: int,
+    valid_fraction: float,
+    test_fraction: float,
+    gap: int,
+    short: str,
+) -> None:
     if not recordings:
         raise ValueError("There is no recording to split.")
     check_names(recordings)
@@ -311,7 +334,7 @@ def _check_arguments(recordings, seq_len, stride, valid_fraction, test_fraction,
         raise ValueError(f"short is {short!r}, expected one of {', '.join(SHORT)}.")
 
 
-def _check_channels(recordings):
+def _check_channels(recordings: Sequence[Recording]) -> None:
     first = recordings[0]
     for other in recordings[1:]:
         if other.channels != first.channels:

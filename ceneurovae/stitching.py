@@ -4,12 +4,18 @@ Where windows overlap their mean is taken, each with weights that fall in a stra
 middle towards its ends, where a model knows least of what is around.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 
+from ceneurovae.hints import Array
 from ceneurovae.tracking import tracked
+from ceneurovae.windows import Windows
 
 
-def stitched(windows, predict, batch_size=256):
+def stitched(
+    windows: Windows, predict: Callable[[Array, int], list[Array]], batch_size: int = 256
+) -> "Iterator[tuple[int, Overlap]]":
     """What is predicted for windows, as traces of whole recordings.
 
     Args:
@@ -25,13 +31,14 @@ def stitched(windows, predict, batch_size=256):
         ValueError: if `batch_size` is no number of windows.
     """
     require_batch_size(batch_size)
-    current, overlap = None, None
+    current = -1
+    overlap: Overlap | None = None
     starts = range(0, len(windows), batch_size)
     for first in tracked(starts, len(starts), "Predicting windows"):
         rows = range(first, min(first + batch_size, len(windows)))
         parts = predict(windows.gather(rows), first)
         for row, (index, start) in enumerate(zip(*windows.locate(rows), strict=True)):
-            if index != current:
+            if overlap is None or index != current:
                 if overlap is not None:
                     yield current, overlap
                 shape = windows.recordings[index].values.shape
@@ -41,15 +48,15 @@ def stitched(windows, predict, batch_size=256):
         yield current, overlap
 
 
-def require_batch_size(batch_size):
+def require_batch_size(batch_size: int) -> None:
     """Raises a `ValueError` if that is no number of windows."""
     if not is_count(batch_size):
         raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
 
 
-def is_count(value):
+def is_count(value: object) -> bool:
     """Whether a value is a whole number of at least 1."""
-    return isinstance(value, (int, np.integer)) and value >= 1
+    return isinstance(value, (int, np.integer)) and bool(value >= 1)
 
 
 class Overlap:
@@ -64,15 +71,15 @@ class Overlap:
         count: Arrays that are averaged side by side.
     """
 
-    def __init__(self, shape, seq_len, count):
+    def __init__(self, shape: Sequence[int], seq_len: int, count: int) -> None:
         self.taper = taper(seq_len)
         self._means = [np.zeros(shape) for _ in range(count)]
         self._squares = np.zeros(shape)
         self.weight = np.zeros(shape[0])
         self.seams, self._seam_squares = 0, np.zeros(shape[1])
-        self._last = None
+        self._last: tuple[int, Array] | None = None
 
-    def add(self, start, parts):
+    def add(self, start: int, parts: Sequence[Array]) -> None:
         """Adds a window that begins at sample `start`, a list of `(T, C)`, in the order of time."""
         self._compare(start, parts[0])
         span = slice(start, start + len(self.taper))
@@ -84,7 +91,7 @@ class Overlap:
         after = parts[0] - self._means[0][span]
         self._squares[span] += self.taper[:, None] * before * after
 
-    def _compare(self, start, part):
+    def _compare(self, start: int, part: Array) -> None:
         """Notes how far a window is from the one before where it takes over from it."""
         if self._last is not None and start < self._last[0] + len(self.taper):
             begin, before = self._last
@@ -94,11 +101,11 @@ class Overlap:
             self.seams += 1
         self._last = start, part
 
-    def means(self):
+    def means(self) -> list[Array]:
         """A list of `(n, C)`, float32, NaN where no window was."""
         return [self._seen(mean).astype("float32") for mean in self._means]
 
-    def variance(self):
+    def variance(self) -> Array:
         """Of the windows that a sample is in, with their weights, about their mean: `(n, C)`.
 
         Of the first of the arrays, float64; 0 where there is one window, NaN where there is none.
@@ -106,7 +113,7 @@ class Overlap:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.maximum(self._squares / self.weight[:, None], 0)
 
-    def seam_error(self):
+    def seam_error(self) -> Array | None:
         """Root mean square, over seams, of what two windows are apart there: `(C,)`, or `None`.
 
         A seam is the sample in the middle of what a window and the next one have in common, where
@@ -114,11 +121,11 @@ class Overlap:
         """
         return np.sqrt(self._seam_squares / self.seams) if self.seams else None
 
-    def _seen(self, values):
+    def _seen(self, values: Array) -> Array:
         return np.where(self.weight[:, None] > 0, values, np.nan)
 
 
-def taper(seq_len):
+def taper(seq_len: int) -> Array:
     """Weights `(T,)` of a window: 1 at its ends, rising by 1 a sample to the middle.
 
     >>> taper(5)

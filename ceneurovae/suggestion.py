@@ -1,14 +1,17 @@
 """First commands for files that were inspected, tried on their shapes: `train`, then `evaluate`."""
 
 import glob
+import math
 import shlex
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ceneurovae.diagnosis import SHORTEST_WINDOW
+from ceneurovae.hints import JSON, PathLike
 from ceneurovae.import_data import DEFAULT_SEQ_LEN
 from ceneurovae.labels import WIDEST
 from ceneurovae.readers.options import ReadOptions
@@ -20,7 +23,7 @@ from ceneurovae.splits import split_datasets
 
 LATENT_DIM = 8
 # As `ceneurovae train` has them by default.
-FRACTIONS = {"valid_fraction": 0.12, "test_fraction": 0.2}
+FRACTIONS: JSON = {"valid_fraction": 0.12, "test_fraction": 0.2}
 # More windows than this in an epoch are near copies of each other: take every so many.
 MOST_WINDOWS = 50_000
 # Channels that are listed by name; of more, a pattern is given.
@@ -38,7 +41,9 @@ class Suggestion(NamedTuple):
     evaluate: str | None
 
 
-def suggest_commands(paths, inspected, seq_len=None):
+def suggest_commands(
+    paths: Sequence[PathLike], inspected: Sequence[JSON], seq_len: int | None = None
+) -> Suggestion | None:
     """Commands that train on files as they are, and check what was learned.
 
     The channels are those of the layout, else `behavior`, `neural`, or the first table that all
@@ -74,11 +79,11 @@ def suggest_commands(paths, inspected, seq_len=None):
     return None
 
 
-def _line(*words):
+def _line(*words: Any) -> str:
     return shlex.join(map(str, ["ceneurovae", *words]))
 
 
-def _checks(pairs, chosen):
+def _checks(pairs: Sequence[tuple[JSON, JSON]], chosen: Sequence[Sequence[JSON]]) -> list[Any]:
     """Arguments of `ceneurovae evaluate` for a run on the chosen blocks of each recording."""
     labels = _labels([recording for _, recording in pairs])
     labels += _behaviour(pairs, chosen)
@@ -89,7 +94,7 @@ def _checks(pairs, chosen):
     return ["--null", NULL_REFITS] if len(channels) > 1 else []
 
 
-def _labels(recordings):
+def _labels(recordings: Sequence[JSON]) -> list[str]:
     """Labels of recordings or windows of which several have the same value, but not in a row."""
     found = []
     for name in [label["name"] for label in recordings[0]["labels"]]:
@@ -103,7 +108,7 @@ def _labels(recordings):
     return [name for name in found if _can_be_typed(name)]
 
 
-def _behaviour(pairs, chosen):
+def _behaviour(pairs: Sequence[tuple[JSON, JSON]], chosen: Sequence[Sequence[JSON]]) -> list[str]:
     """Narrow blocks of all recordings that were sampled with the chosen ones; behaviour first."""
     taken = {block["name"] for own in chosen for block in own}
     names = [block["name"] for block in pairs[0][1]["blocks"] if block["name"] not in taken]
@@ -124,23 +129,23 @@ def _behaviour(pairs, chosen):
     return [name for name in found if _can_be_typed(name)]
 
 
-def _sampling(block, recording):
+def _sampling(block: JSON, recording: JSON) -> tuple[Any, ...]:
     return block["samples"], block["window_len"], block["rate_hz"] or recording["rate_hz"]
 
 
-def _without_a_course(pairs):
+def _without_a_course(pairs: Sequence[tuple[JSON, JSON]]) -> set[str]:
     """Names of channels that are constant, infinite or missing throughout in a recording."""
     bad = ("constant-channel", "infinite", "all-missing")
     warned = [w for _, recording in pairs for w in recording["warnings"] if w["code"] in bad]
     return {channel for warning in warned for channel in warning["channels"]}
 
 
-def _can_be_typed(name):
+def _can_be_typed(name: str) -> bool:
     """Whether a name can be given to `--decode`, which splits at commas and knows options."""
     return "," not in name and not name.startswith("-")
 
 
-def _choices(pairs):
+def _choices(pairs: Sequence[tuple[JSON, JSON]]) -> Iterator[tuple[str | None, list[list[JSON]]]]:
     """What `--channels` may be, best first, and the blocks of each recording that it means.
 
     `None` stands for the default of the layout.
@@ -158,11 +163,16 @@ def _choices(pairs):
             yield block["name"], found
 
 
-def _blocks(recording, names):
+def _blocks(recording: JSON, names: Collection[str]) -> list[JSON]:
     return [block for block in recording["blocks"] if block["name"] in names]
 
 
-def _arguments(request, blocks, recordings, seq_len):
+def _arguments(
+    request: str | None,
+    blocks: Sequence[Sequence[JSON]],
+    recordings: Sequence[JSON],
+    seq_len: int | None,
+) -> list[Any] | None:
     """Arguments for channels, alignment, rate and splits, or `None` if a choice does not work."""
     if any(len({(b["samples"], b["window_len"]) for b in own}) != 1 for own in blocks):
         return None
@@ -193,7 +203,7 @@ def _arguments(request, blocks, recordings, seq_len):
     return None if splitting is None else arguments + splitting
 
 
-def _rate(blocks):
+def _rate(blocks: Sequence[JSON]) -> float | None:
     """The rate that blocks have in common, `None` if unknown, `False` if they differ."""
     rates = [block["rate_hz"] for block in blocks if block["rate_hz"]]
     if rates and max(rates) > 1.01 * min(rates):
@@ -201,7 +211,7 @@ def _rate(blocks):
     return rates[0] if rates else None
 
 
-def _unusable(blocks, recordings):
+def _unusable(blocks: Sequence[Sequence[JSON]], recordings: Sequence[JSON]) -> set[str]:
     """Names of channels that are missing in all recordings, or infinite in one."""
     channels = [c for own in blocks for block in own for c in block["channels"]]
     seen = {c["name"] for c in channels if c["missing"] < 1}
@@ -215,18 +225,19 @@ def _unusable(blocks, recordings):
     return {c["name"] for c in channels} - (seen - infinite)
 
 
-def _requests(request, blocks, bad, recordings):
+def _requests(
+    request: str | None, blocks: Sequence[Sequence[JSON]], bad: set[str], recordings: Sequence[JSON]
+) -> list[str] | None:
     """Names for `--channels`; none where the default will do, `None` if no names say it."""
     bad_here = bad & {c["name"] for own in blocks for block in own for c in block["channels"]}
     if not bad_here:
         return [] if request is None else [request]
-    names = {}
+    names: dict[str, dict[str, int]] = {}
     for own in blocks:
         for block in own:
             names.setdefault(block["name"], {}).update((c["name"], 0) for c in block["channels"])
     infinite = any(w["code"] == "infinite" for r in recordings for w in r["warnings"])
-    is_short = request is not None and request not in names
-    if is_short and not infinite:
+    if request is not None and request not in names and not infinite:
         return [request]  # the reader leaves out what is missing throughout
     found = []
     for block, channels in names.items():
@@ -240,13 +251,15 @@ def _requests(request, blocks, bad, recordings):
     return found or None
 
 
-def _outline(recording, block, rate_hz, resample_hz):
+def _outline(
+    recording: JSON, block: JSON, rate_hz: float | None, resample_hz: str | None
+) -> Recording:
     """A recording without its values: as long, and interrupted at the same samples."""
-    ratio, reach = 1, 0
-    if resample_hz is not None:
+    ratio, reach = Fraction(1), 0
+    if resample_hz is not None and rate_hz:
         ratio = Fraction(float(resample_hz) / rate_hz).limit_denominator(LARGEST_FACTOR)
-        reach = 0 if ratio == 1 else int(np.ceil(HALF_LENGTH * max(1, ratio)))
-    fields = {"labels": {label["name"]: label["first"] for label in recording["labels"]}}
+        reach = 0 if ratio == 1 else math.ceil(HALF_LENGTH * max(Fraction(1), ratio))
+    fields: JSON = {"labels": {label["name"]: label["first"] for label in recording["labels"]}}
     if block["window_len"]:
         steps = int(-(-block["window_len"] * ratio // 1))
         samples = block["shape"][0] * steps
@@ -262,14 +275,14 @@ def _outline(recording, block, rate_hz, resample_hz):
     return Recording(recording["name"], values, ("any",), reach=reach, **fields)
 
 
-def _unread(name, shape):
+def _unread(name: str, shape: tuple[int, int]) -> StoredValues:
     return StoredValues(Path(), ReadOptions(), name, ("any",), shape)
 
 
-def _splitting(outlines, seq_len):
+def _splitting(outlines: Sequence[Recording], seq_len: int | None) -> list[Any] | None:
     """Arguments of the first way to split that works, or `None`."""
     for length, options in _ways(outlines, seq_len):
-        window = length or outlines[0].window_len
+        window: Any = length or outlines[0].window_len
         try:
             splits = split_datasets(outlines, window, **options, **FRACTIONS)
         except ValueError:
@@ -285,10 +298,10 @@ def _splitting(outlines, seq_len):
     return None
 
 
-def _ways(outlines, seq_len):
+def _ways(outlines: Sequence[Recording], seq_len: int | None) -> Iterator[tuple[int | None, JSON]]:
     """Lengths of windows, `None` for that of the file, and options, from best to last resort."""
     if all(outline.window_len for outline in outlines) and seq_len is None:
-        steps = {outline.window_len for outline in outlines}
+        steps = {outline.window_len for outline in outlines if outline.window_len}
         own = None if len(steps) == 1 else min(steps)
         yield own, {}
         yield own, {"by": "recording"}
@@ -317,7 +330,7 @@ def _ways(outlines, seq_len):
             yield length, {}
 
 
-def _flags(reading):
+def _flags(reading: JSON) -> list[Any]:
     """Options of the reading, as they stand on the command line."""
     flags = []
     for name, value in reading.items():
@@ -326,7 +339,7 @@ def _flags(reading):
     return flags
 
 
-def _free_folder(paths):
+def _free_folder(paths: Sequence[PathLike]) -> Path:
     """A folder for the run, named after the file or the folder of several, that holds no run."""
     path = Path(paths[0])
     if len(paths) > 1 or glob.has_magic(str(path)):

@@ -2,11 +2,15 @@
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 
+from ceneurovae.hints import Array
+from ceneurovae.splits import Splits
 
-def shifted_splits(splits, seed=0):
+
+def shifted_splits(splits: Splits, seed: int = 0) -> Splits:
     """`Splits` whose channels were circularly shifted against each other.
 
     Each channel keeps its values, what is missing among them, and its course in time; only what
@@ -29,7 +33,7 @@ def shifted_splits(splits, seed=0):
         )
     rng = np.random.default_rng(seed)
 
-    def shift(block):
+    def shift(block: Array) -> Array:
         shifts = channel_shifts(block.shape[1], len(block), splits.train.seq_len, rng)
         rows = (np.arange(len(block))[:, None] - shifts) % len(block)
         return np.take_along_axis(block, rows, axis=0)
@@ -37,7 +41,7 @@ def shifted_splits(splits, seed=0):
     return _changed(splits, shift)
 
 
-def shuffled_splits(splits, seed=0):
+def shuffled_splits(splits: Splits, seed: int = 0) -> Splits:
     """`Splits` whose samples are in a random order within each of the blocks of `shifted_splits`.
 
     What channels have in common at one time is kept, what follows what is lost.
@@ -46,7 +50,7 @@ def shuffled_splits(splits, seed=0):
     return _changed(splits, lambda block: block[rng.permutation(len(block))])
 
 
-def channel_shifts(channels, samples, least, rng):
+def channel_shifts(channels: int, samples: int, least: int, rng: np.random.Generator) -> Array:
     """Shifts `(C,)` below `samples`, no two nearer than `least` on a circle of `samples`.
 
     Where there is no room for that, as far apart as there is room for.
@@ -60,7 +64,7 @@ def channel_shifts(channels, samples, least, rng):
     return rng.permutation(places)
 
 
-def block_edges(splits, index):
+def block_edges(splits: Splits, index: int) -> Array:
     """Samples of recording `index` at which a split begins or ends or an interruption is.
 
     Ascending, with 0 and the length of the recording.
@@ -70,7 +74,7 @@ def block_edges(splits, index):
     return np.unique(np.concatenate([recording.stretches.ravel(), *spans])).astype("int64")
 
 
-def _changed(splits, change):
+def _changed(splits: Splits, change: Callable[[Array], Array]) -> Splits:
     """`Splits` with every block `(n, C)` between edges changed by a function."""
     recordings = []
     for index, recording in enumerate(splits.train.recordings):

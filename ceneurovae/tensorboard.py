@@ -1,6 +1,10 @@
 """Curves for TensorBoard: scalars of each epoch, and the KL divergence of each latent."""
 
+from typing import Any
+
 import keras
+
+from ceneurovae.hints import PathLike
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -12,17 +16,17 @@ class TensorBoard(keras.callbacks.Callback):
         folder: Where to write.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: PathLike) -> None:
         super().__init__()
         self.folder = folder
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         import tensorflow as tf
 
         self.summary = tf.summary
         self.writer = tf.summary.create_file_writer(str(self.folder))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         # Of the validation data where the epoch ended with it.
         per_latent = keras.ops.convert_to_numpy(self.model.elbo_parts.kl_per_latent)
         with self.writer.as_default(step=epoch):
@@ -30,5 +34,5 @@ class TensorBoard(keras.callbacks.Callback):
                 self.summary.scalar(name, value)
             self.summary.histogram("kl_per_latent", per_latent)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.writer.close()

@@ -2,12 +2,16 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 import ceneurovae.model  # noqa: F401  registers the classes
+from ceneurovae.hints import JSON, Array
+from ceneurovae.model import NeuroBehaviorVAE
 
 NAMES = ("encode", "decode", "reconstruct", "impute")
 # Largest difference, in the scale of a channel or latent, within one framework.
@@ -19,7 +23,9 @@ TOLERANCE = 1e-5
 REFINED_TOLERANCE = 1e-3
 
 
-def write_export(work, result, format, backend="tensorflow"):
+def write_export(
+    work: Path, result: Path, format: str, backend: str = "tensorflow"
+) -> dict[str, float]:
     """Writes an export of `work/model.keras` to the folder `result`.
 
     Args:
@@ -73,13 +79,19 @@ def write_export(work, result, format, backend="tensorflow"):
     return {key: max(part[key] for part in differences) for key in differences[0]}
 
 
-def _scales(model):
+def _scales(model: NeuroBehaviorVAE) -> JSON:
     """The unit of the differences, for each output."""
     std = keras.ops.convert_to_numpy(model.scaler.std)
     return {"mu": 1.0, "logvar": 1.0, "reconstruction": std, "imputed": std}
 
 
-def _compare(found, expected, scales, model, exact):
+def _compare(
+    found: dict[str, dict[str, Array]],
+    expected: dict[str, dict[str, Array]],
+    scales: JSON,
+    model: NeuroBehaviorVAE,
+    exact: bool,
+) -> dict[str, float]:
     """Largest differences, `{"encode mu": ...}`; a `ValueError` if they are larger than allowed."""
     differences = {}
     for name, outputs in expected.items():
@@ -101,13 +113,13 @@ def _compare(found, expected, scales, model, exact):
     return differences
 
 
-def _size(values):
+def _size(values: Array) -> Array:
     """How far the values of each channel or latent are spread, at most."""
     axes = tuple(range(values.ndim - 1))
     return values.max(axis=axes) - values.min(axis=axes)
 
 
-def _write_saved_model(model, functions, folder):
+def _write_saved_model(model: NeuroBehaviorVAE, functions: dict[str, Any], folder: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(model)
     for name, function in functions.items():
@@ -115,7 +127,7 @@ def _write_saved_model(model, functions, folder):
     archive.write_out(str(folder), verbose=False)
 
 
-def _input_spec(model, name):
+def _input_spec(model: NeuroBehaviorVAE, name: str) -> Any:
     """The `TensorSpec` of the input of a function of `model.functions()`."""
     import tensorflow as tf
 
@@ -124,25 +136,23 @@ def _input_spec(model, name):
     return tf.TensorSpec(shape, "float32", name=_input_name(name))
 
 
-def _input_name(name):
+def _input_name(name: str) -> str:
     return "z" if name == "decode" else "x"
 
 
-def _load_saved_model(folder):
+def _load_saved_model(folder: Path) -> Callable[[str, Array], dict[str, Array]]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
 
-    def run(name, values):
+    def run(name: str, values: Array) -> dict[str, Array]:
         signature = loaded.signatures["serving_default" if name == "reconstruct" else name]
         return _as_numpy(signature(**{_input_name(name): tf.constant(values)}))
 
-    # The signatures do not keep what they belong to.
-    run.loaded = loaded
     return run
 
 
-def _as_numpy(outputs):
+def _as_numpy(outputs: dict[str, Any]) -> dict[str, Array]:
     return {key: value.numpy() for key, value in outputs.items()}
 
 

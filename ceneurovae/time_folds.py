@@ -1,9 +1,15 @@
 """Cross-validation in blocks of time: neighbouring windows are never on both sides."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from ceneurovae.hints import Array
 
-def time_folds(recording, start, seq_len, folds):
+
+def time_folds(
+    recording: Array, start: Array, seq_len: int, folds: int
+) -> Iterator[tuple[Array, Array]]:
     """Splits windows into training and test windows, `folds` times.
 
     The windows of each recording are cut into `folds` blocks of time with equally many windows. One

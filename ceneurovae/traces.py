@@ -1,14 +1,23 @@
 """Whole recordings out of windows, in a file: without holes, or as the model sees them."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import h5py
 import numpy as np
 
 from ceneurovae.encoding import group_of, read_whole
+from ceneurovae.hints import JSON, Array, PathLike, Paths
+from ceneurovae.recording import Recording
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import own_samples
-from ceneurovae.stitching import is_count, stitched
+from ceneurovae.stitching import Overlap, is_count, stitched
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import Windows, covering_runs, require_window
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
+    from ceneurovae.model.vae import Posterior
 
 QUANTILES = (0.05, 0.95)
 # Draws of the latents from which the uncertainty of a reconstruction is taken.
@@ -20,17 +29,17 @@ MOST_NAMES = 4000
 
 
 def impute_file(
-    run,
-    paths,
-    out,
-    stride=None,
-    batch_size=256,
-    overwrite=False,
-    memory_gb=None,
-    refine=None,
-    num_samples=None,
-    seed=0,
-):
+    run: PathLike,
+    paths: Paths,
+    out: PathLike,
+    stride: int | None = None,
+    batch_size: int = 256,
+    overwrite: bool = False,
+    memory_gb: float | None = None,
+    refine: int | None = None,
+    num_samples: int | None = None,
+    seed: int = 0,
+) -> None:
     """Fills in what is missing (NaN) in recordings, with the model of a run.
 
     Writes one group per recording, named as it is and of its length, with `values` `(n, C)`,
@@ -69,17 +78,17 @@ def impute_file(
 
 
 def reconstruct_file(
-    run,
-    paths,
-    out,
-    stride=None,
-    batch_size=256,
-    overwrite=False,
-    memory_gb=None,
-    refine=None,
-    num_samples=DRAWS,
-    seed=0,
-):
+    run: PathLike,
+    paths: Paths,
+    out: PathLike,
+    stride: int | None = None,
+    batch_size: int = 256,
+    overwrite: bool = False,
+    memory_gb: float | None = None,
+    refine: int | None = None,
+    num_samples: int = DRAWS,
+    seed: int = 0,
+) -> JSON:
     """Reconstructs recordings with the model of a run: decoded from the means of its posterior.
 
     Writes what `impute_file` does, without `observed`, and beside `values`:
@@ -116,8 +125,15 @@ def reconstruct_file(
 
 
 def read_traces(
-    run, paths, out, stride=None, overwrite=False, memory_gb=None, refine=None, num_samples=None
-):
+    run: PathLike,
+    paths: Paths,
+    out: PathLike,
+    stride: int | None = None,
+    overwrite: bool = False,
+    memory_gb: float | None = None,
+    refine: int | None = None,
+    num_samples: int | None = None,
+) -> tuple[list[Recording], Windows]:
     """The half that can fail on the user's files and arguments, and needs no TensorFlow.
 
     Returns:
@@ -139,8 +155,15 @@ def read_traces(
 
 
 def impute_traces(
-    run, recordings, windows, out, batch_size=256, refine=None, num_samples=None, seed=0
-):
+    run: PathLike,
+    recordings: Sequence[Recording],
+    windows: Windows,
+    out: PathLike,
+    batch_size: int = 256,
+    refine: int | None = None,
+    num_samples: int | None = None,
+    seed: int = 0,
+) -> None:
     """The other half of `impute_file`: fills in what is missing and writes `out`."""
     from ceneurovae.model.refine import REFINE
 
@@ -152,11 +175,11 @@ def impute_traces(
         window = windows.seq_len * len(windows.channels)
         batch_size = min(batch_size, max(1, DRAWN_AT_ONCE // (window * num_samples)))
 
-    def predict(x, first):
+    def predict(x: Array, first: int) -> list[Array]:
         mean, *draws = model.imputations(x, num_samples or 0, refine=refine, seed=seed + first)
         return [mean, *np.quantile(draws, QUANTILES, axis=0)] if draws else [mean]
 
-    def write(group, recording, overlap, own):
+    def write(group: h5py.Group, recording: Recording, overlap: Overlap, own: Any) -> None:
         values = recording.values[:]
         observed = ~np.isnan(values)
         for name, mean in zip(names, overlap.means(), strict=True):
@@ -167,29 +190,29 @@ def impute_traces(
 
 
 def reconstruct_traces(
-    run,
-    recordings,
-    windows,
-    out,
-    batch_size=256,
-    refine=None,
-    num_samples=DRAWS,
-    seed=0,
-):
+    run: PathLike,
+    recordings: Sequence[Recording],
+    windows: Windows,
+    out: PathLike,
+    batch_size: int = 256,
+    refine: int | None = None,
+    num_samples: int = DRAWS,
+    seed: int = 0,
+) -> JSON:
     """The other half of `reconstruct_file`: reconstructs and writes `out`."""
     run = RunFolder(run)
     refine = run.refine_steps(refine)
     model = run.load_model()
     found = []
 
-    def predict(x, first):
+    def predict(x: Array, first: int) -> list[Array]:
         posterior = model.encode(x, None, refine)
         mean = model.decode(posterior.mu, len(x))
         if not num_samples:
             return [mean]
         return [mean, _decoded_variance(model, posterior, mean, num_samples, seed + first)]
 
-    def write(group, recording, overlap, own):
+    def write(group: h5py.Group, recording: Recording, overlap: Overlap, own: Any) -> None:
         values, *variance = overlap.means()
         group["values"] = values[own]
         if num_samples:
@@ -213,7 +236,9 @@ def reconstruct_traces(
     }
 
 
-def _decoded_variance(model, posterior, mean, num_samples, seed):
+def _decoded_variance(
+    model: "NeuroBehaviorVAE", posterior: "Posterior", mean: Array, num_samples: int, seed: int
+) -> Array:
     """Mean squared distance `(B, T, C)` from `mean` of windows decoded from draws of latents."""
     rng = np.random.default_rng(seed)
     deviation = np.exp(0.5 * posterior.logvar)
@@ -224,7 +249,7 @@ def _decoded_variance(model, posterior, mean, num_samples, seed):
     return total / num_samples
 
 
-def _in_deviations(errors, values):
+def _in_deviations(errors: Array, values: Array) -> Array:
     """Errors `(C,)` in standard deviations of `values` `(n, C)`; NaN where they do not vary."""
     count = np.maximum((~np.isnan(values)).sum(axis=0), 1)
     mean = np.nansum(values, axis=0, dtype="float64") / count
@@ -232,13 +257,20 @@ def _in_deviations(errors, values):
     return errors / np.where(deviation > 0, deviation, np.nan)
 
 
-def _root_mean_square(errors):
+def _root_mean_square(errors: Array) -> float:
     """Over those `(C,)` that are not NaN; NaN where all are."""
     known = errors[~np.isnan(errors)]
     return float(np.sqrt(np.square(known).mean())) if len(known) else float("nan")
 
 
-def _write_traces(out, recordings, windows, predict, write, batch_size):
+def _write_traces(
+    out: PathLike,
+    recordings: Sequence[Recording],
+    windows: Windows,
+    predict: Callable[[Array, int], list[Array]],
+    write: Callable[..., None],
+    batch_size: int,
+) -> None:
     """Writes each recording once its windows are through, so that no other is held."""
     with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layout"] = "traces"

@@ -1,12 +1,16 @@
 """A bar for long work: the library says how far it is, the command line shows it."""
 
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, TypeVar
 
-_track = ContextVar("track", default=None)
+T = TypeVar("T")
+
+_track: ContextVar[Callable[..., Iterator[Any]] | None] = ContextVar("track", default=None)
 
 
-def tracked(items, total, title):
+def tracked(items: Iterable[T], total: int | None, title: str) -> Iterator[T]:
     """The same items, one after another; who is `showing` is told of each.
 
     Args:
@@ -19,14 +23,14 @@ def tracked(items, total, title):
 
 
 @contextmanager
-def working(title):
+def working(title: str) -> Iterator[None]:
     """A context of work of which nobody knows how long it takes."""
     for _ in tracked([title], None, title):
         yield
 
 
 @contextmanager
-def showing(track):
+def showing(track: Callable[..., Iterator[Any]]) -> Iterator[None]:
     """A context in which `track(items, total, title)` takes the place of `tracked`."""
     token = _track.set(track)
     try:

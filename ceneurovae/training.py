@@ -5,8 +5,9 @@ import itertools
 import math
 import random
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -22,17 +23,21 @@ from ceneurovae.callbacks import (
     WatchLoss,
 )
 from ceneurovae.checkpoint import FitState, weights_of
-from ceneurovae.config import groups_of
+from ceneurovae.config import VAEConfig, groups_of
 from ceneurovae.distribution import Devices, copy_variables
 from ceneurovae.evaluation import evaluate_run
+from ceneurovae.hints import JSON, Array, Data, PathLike
 from ceneurovae.import_data import reload_splits
 from ceneurovae.machines import Machines, join_machines
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.scaler import iterate_batches, some_windows
 from ceneurovae.pipeline import is_dataset, joined, rebatched, shuffled, steps_per_epoch, stream
+from ceneurovae.results import Evaluation
 from ceneurovae.run_folder import RunFolder, check_free, is_run
 from ceneurovae.selection import MOST_WINDOWS, select
+from ceneurovae.splits import Splits
 from ceneurovae.tracking import working
+from ceneurovae.windows import Windows
 
 BATCH_SIZE = 64
 # How much training is enough where nothing is said: in steps, but some epochs at least.
@@ -45,28 +50,28 @@ VALIDATIONS = 40
 
 
 def train(
-    model,
-    train_ds,
-    valid_ds=None,
-    epochs=None,
-    lr=2e-3,
-    batch_size=None,
-    kl_schedule="linear",
-    warmup_epochs=None,
-    kl_weight=1.0,
-    patience=None,
-    refit=False,
-    seed=None,
-    run_dir=None,
-    overwrite=False,
-    resume=False,
-    retries=0,
-    jit_compile=None,
-    mixed_precision=False,
-    distribute=None,
-    callbacks=(),
-    verbose="auto",
-):
+    model: NeuroBehaviorVAE,
+    train_ds: Data,
+    valid_ds: Data = None,
+    epochs: int | None = None,
+    lr: float = 2e-3,
+    batch_size: int | None = None,
+    kl_schedule: str | Callable[[int], float] | None = "linear",
+    warmup_epochs: int | None = None,
+    kl_weight: float = 1.0,
+    patience: int | None = None,
+    refit: bool = False,
+    seed: int | None = None,
+    run_dir: PathLike | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    retries: int = 0,
+    jit_compile: bool | None = None,
+    mixed_precision: bool = False,
+    distribute: str | None = None,
+    callbacks: Sequence[Any] = (),
+    verbose: Any = "auto",
+) -> keras.callbacks.History:
     """Trains a model and leaves it with what is best on validation data.
 
     With a `run_dir` a training survives: after each epoch, but at most every 20 s, its whole state
@@ -199,17 +204,17 @@ class _Training:
 
     def __init__(
         self,
-        model,
-        given,
-        settings,
-        annealing,
-        run,
-        state,
-        retries,
-        jit_compile,
-        devices,
-        how_to_go_on,
-    ):
+        model: NeuroBehaviorVAE,
+        given: Sequence[Data],
+        settings: JSON,
+        annealing: KLAnnealing,
+        run: RunFolder | None,
+        state: FitState,
+        retries: int,
+        jit_compile: Any,
+        devices: Devices,
+        how_to_go_on: str,
+    ) -> None:
         self.devices, self.machines = devices, devices.machines
         self.model, self.given, self.settings = model, given, settings
         self.annealing, self.run_folder, self.state = annealing, run, state
@@ -219,10 +224,10 @@ class _Training:
         if not is_dataset(self.train_ds):
             self.train_ds = shuffled(self.train_ds, settings["batch_size"], settings["seed"])
         self.steps = steps_per_epoch(self.train_ds, settings["batch_size"])
-        self.saved_epoch = None
+        self.saved_epoch: int | None = None
         self.interruption = Interruption(how_to_go_on)
 
-    def run(self, callbacks, verbose):
+    def run(self, callbacks: Sequence[Any], verbose: Any) -> keras.callbacks.History:
         """Goes through what is left to do, and returns the history of the fit."""
         if self._is_finished():
             self._build()
@@ -272,7 +277,7 @@ class _Training:
             self.state = FitState.from_bytes(state)
             FitState.from_bytes(first).give(model)
 
-    def _go_through_phases(self, callbacks, verbose):
+    def _go_through_phases(self, callbacks: Sequence[Any], verbose: Any) -> None:
         if self.state.phase == "fit":
             self._fit(callbacks, verbose)
             self.interruption.check()
@@ -283,12 +288,12 @@ class _Training:
         if self.state.phase == "refit":
             self._refit(callbacks, verbose)
 
-    def _build(self):
+    def _build(self) -> None:
         if not self.model.built:
             first = next(iterate_batches(self.given[0]))
             self.model.build((None, *first.shape[1:]))
 
-    def _fit(self, callbacks, verbose):
+    def _fit(self, callbacks: Sequence[Any], verbose: Any) -> None:
         """Trains, and leaves the model with its last weights."""
         patience, epochs = self.settings["patience"], self.settings["epochs"]
         validated = self.valid_ds is not None
@@ -305,20 +310,36 @@ class _Training:
             validation_freq=1 if patience is not None else max(1, epochs // VALIDATIONS),
         )
 
-    def _keras_fit(self, model, data, epochs, callbacks, validation_data=None, **arguments):
+    def _keras_fit(
+        self,
+        model: NeuroBehaviorVAE,
+        data: Data,
+        epochs: int,
+        callbacks: Sequence[Any],
+        validation_data: Data = None,
+        **arguments: Any,
+    ) -> None:
         """`fit` from where the state is, with everything that every fit has, on all devices."""
         size = self.settings["batch_size"]
-        parts = [self.devices.share(part, size) for part in (data, validation_data)]
+        train, valid = (self.devices.share(part, size) for part in (data, validation_data))
         try:
             with self.devices.scope():
                 placed = self.devices.place(model)
-                self._fit_placed(placed, *parts, epochs, callbacks, **arguments)
+                self._fit_placed(placed, train, valid, epochs, callbacks, **arguments)
         except DivergenceError as error:
             copy_variables(placed, model)
             raise FloatingPointError(self._diverged(model, data, error)) from error
         copy_variables(placed, model)
 
-    def _fit_placed(self, model, data, validation_data, epochs, callbacks, **arguments):
+    def _fit_placed(
+        self,
+        model: NeuroBehaviorVAE,
+        data: Data,
+        validation_data: Data,
+        epochs: int,
+        callbacks: Sequence[Any],
+        **arguments: Any,
+    ) -> None:
         state = self.state
         values = model.decoder.seq_len * model.decoder.channels
         follow = FollowEpoch(data, self.settings["seed"])
@@ -360,7 +381,7 @@ class _Training:
                     stacklevel=2,
                 )
 
-    def _choose(self):
+    def _choose(self) -> None:
         """Chooses on validation data, and says what follows."""
         if self.valid_ds is None:
             self.model.adapt_residual(self.given[0])
@@ -384,15 +405,16 @@ class _Training:
             best_weights=weights_of(self.model) if refit else [],
         )
 
-    def _refit(self, callbacks, verbose):
+    def _refit(self, callbacks: Sequence[Any], verbose: Any) -> None:
         """Trains anew on training and validation data, as many steps, with the choices made.
 
         The rate, the ramp and the end of the training keep their places among the steps. The
         scaler is that of the training data, for which the choices were made.
         """
-        model, choices = self.model, self.state.choices
+        model = self.model
+        choices: JSON = self.state.choices or {}
         model.set_weights(self.state.best_weights)
-        data = joined(*self.given, self.settings["batch_size"])
+        data = joined(self.given[0], self.given[1], self.settings["batch_size"])
         keras.utils.set_random_seed(self.settings["seed"])
         fresh = NeuroBehaviorVAE.from_config(model.get_config())
         if not fresh.built:
@@ -414,7 +436,7 @@ class _Training:
         if self.machines.first:
             model.adapt_residual(data, choices=choices["residual"])
 
-    def _history(self, choices):
+    def _history(self, choices: JSON | None) -> keras.callbacks.History:
         """What Keras returns from a fit, for the epochs of all parts of the training."""
         history = keras.callbacks.History()
         history.set_model(self.model)
@@ -428,7 +450,7 @@ class _Training:
         history.choices = choices
         return history
 
-    def _write(self):
+    def _write(self) -> None:
         """Writes the state, the history and the best model so far to the run folder, if any."""
         run, state = self.run_folder, self.state
         if run is None:
@@ -447,7 +469,7 @@ class _Training:
             self.model.set_weights(current)
             self.saved_epoch = state.best_epoch
 
-    def _diverged(self, model, data, error):
+    def _diverged(self, model: NeuroBehaviorVAE, data: Data, error: DivergenceError) -> str:
         """What to tell of a training that could not go on; the model gets its best weights."""
         state = self.state
         channel = _worst_channel(model, data, error)
@@ -471,7 +493,7 @@ class _Training:
         )
 
 
-def _how_to_go_on(run_dir: Path | None, machines: Machines) -> str:
+def _how_to_go_on(run_dir: PathLike | None, machines: Machines) -> str:
     """What to do when a training was interrupted."""
     if run_dir is None:
         return "Nothing was kept: give train a run_dir to be able to resume."
@@ -483,7 +505,7 @@ def _how_to_go_on(run_dir: Path | None, machines: Machines) -> str:
     return f"To go on: ceneurovae train --resume {run_dir}"
 
 
-def _worst_channel(model, data, error):
+def _worst_channel(model: NeuroBehaviorVAE, data: Data, error: DivergenceError) -> int | str:
     """Name or number of the channel with the largest error in the batch of a `DivergenceError`.
 
     The error is that of the reconstruction or of the channel's mean, whichever is larger: a linear
@@ -496,7 +518,7 @@ def _worst_channel(model, data, error):
     deviation = scaled - model.scaler.as_numpy(model.reconstruct(x))
     seen = ~np.isnan(x)
 
-    def mean_square(values):
+    def mean_square(values: Array) -> Array:
         values = np.where(seen, values.astype("float64"), 0)
         return np.square(values).sum(axis=(0, 1)) / np.maximum(seen.sum(axis=(0, 1)), 1)
 
@@ -507,7 +529,14 @@ def _worst_channel(model, data, error):
     return index if channels is None else f"'{channels[index]}'"
 
 
-def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
+def train_run(
+    splits: Splits,
+    config: VAEConfig,
+    run_dir: PathLike,
+    seed: int = 0,
+    batch_size: int | None = None,
+    **settings: Any,
+) -> Evaluation | None:
     """Builds, trains and evaluates a model in one go, from seed to `metrics.json`.
 
     Args:
@@ -542,7 +571,13 @@ def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
     return evaluate_run(run_dir, splits, imputation=False) if first else None
 
 
-def resume_run(run_dir, retries=0, callbacks=(), verbose="auto", distribute=None):
+def resume_run(
+    run_dir: PathLike,
+    retries: int = 0,
+    callbacks: Sequence[Any] = (),
+    verbose: Any = "auto",
+    distribute: str | None = None,
+) -> Evaluation | None:
     """Goes on with a run of `train_run` or the command line that was interrupted, and evaluates it.
 
     Args:
@@ -573,12 +608,12 @@ def resume_run(run_dir, retries=0, callbacks=(), verbose="auto", distribute=None
     )
 
 
-def default_epochs(steps):
+def default_epochs(steps: int) -> int:
     """How often to go through data of so many steps where nothing is said."""
     return max(LEAST_EPOCHS, math.ceil(STEPS / steps))
 
 
-def fitted_to(config, windows):
+def fitted_to(config: VAEConfig, windows: Windows) -> VAEConfig:
     """A `VAEConfig` with the window length, the channels and the groups of `Windows`."""
     return dataclasses.replace(
         config,
@@ -588,7 +623,7 @@ def fitted_to(config, windows):
     )
 
 
-def jit_choice(config):
+def jit_choice(config: VAEConfig) -> bool | str:
     """Whether to compile the training step: as Keras decides, but for one case.
 
     On a CPU, Keras leaves XLA off under TensorFlow. A GRU then runs at 0.6 of the speed of a
@@ -599,14 +634,16 @@ def jit_choice(config):
     return "auto"
 
 
-def make_annealing(kl_schedule, warmup_epochs, kl_weight):
+def make_annealing(
+    kl_schedule: str | Callable[[int], float] | None, warmup_epochs: int, kl_weight: float
+) -> KLAnnealing:
     """The `KLAnnealing` of a training."""
     if kl_schedule is None:
         return KLAnnealing(lambda epoch: kl_weight)
     return KLAnnealing(kl_schedule, warmup_epochs, stop=kl_weight)
 
 
-def make_optimizer(lr, steps):
+def make_optimizer(lr: float, steps: int) -> keras.optimizers.Optimizer:
     """The optimizer of a training of so many steps, with its schedule."""
     rising = min(RISING, steps // 10)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -619,7 +656,15 @@ def make_optimizer(lr, steps):
     return keras.optimizers.AdamW(rate, weight_decay=WEIGHT_DECAY, global_clipnorm=LARGEST_GRADIENT)
 
 
-def _check_arguments(epochs, lr, batch_size, warmup_epochs, kl_weight, patience, retries):
+def _check_arguments(
+    epochs: int | None,
+    lr: float,
+    batch_size: int | None,
+    warmup_epochs: int | None,
+    kl_weight: float,
+    patience: int | None,
+    retries: int,
+) -> None:
     least = {
         "epochs": (epochs, 1),
         "batch_size": (batch_size, 1),

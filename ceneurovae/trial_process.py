@@ -13,7 +13,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from ceneurovae.hints import JSON
 
 # A process that has grown by this share since its first trial is replaced.
 GROWTH = 0.08
@@ -33,7 +37,7 @@ class TrialProcess:
         ValueError: if the task cannot be pickled.
     """
 
-    def __init__(self, task, log):
+    def __init__(self, task: JSON, log: Path) -> None:
         try:
             self.task = pickle.dumps(task)
         except Exception as error:
@@ -42,10 +46,17 @@ class TrialProcess:
                 "that can be pickled, or isolate=False."
             ) from error
         self.log = log
-        self.process = None
-        self.first_memory = None
+        self.process: Any = None  # a `subprocess.Popen`
+        self.first_memory: int | None = None
+        self.answers: queue.Queue[Any] = queue.Queue()
 
-    def run(self, hyperparameters, on_epoch, beat=None, every_s=10):
+    def run(
+        self,
+        hyperparameters: JSON,
+        on_epoch: Callable[..., None],
+        beat: Callable[[], None] | None = None,
+        every_s: int = 10,
+    ) -> dict[str, float]:
         """Runs a trial.
 
         Args:
@@ -61,6 +72,7 @@ class TrialProcess:
         """
         if self.process is None:
             self._start()
+        content: Any
         try:
             self._send(hyperparameters)
             while True:
@@ -90,7 +102,7 @@ class TrialProcess:
             raise RuntimeError(content)
         return content
 
-    def _start(self):
+    def _start(self) -> None:
         import keras
 
         folders = [str(Path(__file__).parent.parent), *filter(None, sys.path)]
@@ -115,11 +127,11 @@ class TrialProcess:
             self.process.stdin.write(self.task)
             self.process.stdin.flush()
 
-    def _send(self, message):
+    def _send(self, message: Any) -> None:
         pickle.dump(message, self.process.stdin)
         self.process.stdin.flush()
 
-    def stop(self):
+    def stop(self) -> None:
         """Ends the process, whatever it does."""
         if self.process is None:
             return
@@ -131,7 +143,7 @@ class TrialProcess:
         self.process = None
 
 
-def _read(pipe, answers):
+def _read(pipe: Any, answers: queue.Queue[Any]) -> None:
     """Puts what comes out of a pipe into a queue, and `("ended", None)` at its end."""
     try:
         while True:
@@ -140,14 +152,14 @@ def _read(pipe, answers):
         answers.put(("ended", None))
 
 
-def _ending(status, log):
+def _ending(status: int, log: Path) -> str:
     if status == -signal.SIGKILL:
         return "The process of the trial was killed: perhaps there was not enough memory."
     lines = Path(log).read_text(errors="replace").strip().splitlines()
     return f"The process of the trial ended with status {status}: {lines[-1] if lines else ''}"
 
 
-def run_trial(task, hyperparameters, on_epoch):
+def run_trial(task: JSON, hyperparameters: JSON, on_epoch: Callable[..., None]) -> dict[str, float]:
     """Runs a trial in this process; arguments and result are those of `TrialProcess.run`.
 
     Raises:
@@ -174,7 +186,7 @@ def run_trial(task, hyperparameters, on_epoch):
     )
 
 
-def memory_in_use():
+def memory_in_use() -> int:
     """Bytes that this process holds; the most it ever held where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -186,13 +198,13 @@ def memory_in_use():
         return most if sys.platform == "darwin" else most * 1024
 
 
-def main():
+def main() -> None:
     """What the child does: reads the task, then hyperparameters, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else is printed goes to the log
 
-    def reply(kind, content):
+    def reply(kind: str, content: Any) -> None:
         try:
             pickle.dump((kind, content), replies)
             replies.flush()

@@ -1,5 +1,8 @@
 """Tells of each epoch of a trial."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 
@@ -10,9 +13,9 @@ class Report(keras.callbacks.Callback):
         function: It.
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[int, float], None]) -> None:
         super().__init__()
         self.function = function
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.function(epoch + 1, float(logs.get("val_elbo", float("nan"))))

@@ -3,16 +3,19 @@
 import contextlib
 import dataclasses
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from ceneurovae.config import VAEConfig
+from ceneurovae.hints import JSON, Data, PathLike
 from ceneurovae.hypermodel import VAEHyperModel
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import PackedData, steps_per_epoch
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.search import Search, role_of_process, visible
+from ceneurovae.search import Search, Trial, role_of_process, visible
 from ceneurovae.search_folder import BEST, KERAS_TUNER, begin, check_folder, config_for
 from ceneurovae.search_oracle import ORACLES, make_oracle
 from ceneurovae.training import BATCH_SIZE, default_epochs, train
@@ -28,32 +31,32 @@ class TuningResult:
         run_dir: Run folder of the model that was trained with them; `None` without a refit.
     """
 
-    best: dict | None
-    trials: tuple
+    best: JSON | None
+    trials: tuple[Trial, ...]
     run_dir: Path | None
 
 
 def tune(
-    train_ds,
-    valid_ds,
-    out,
-    config=None,
-    space=None,
-    tuner="bayesian",
-    max_trials=20,
-    epochs=None,
-    objective="elbo",
-    patience=10,
-    seed=0,
-    resume=True,
-    overwrite=False,
-    refit=True,
-    isolate=True,
-    callbacks=(),
-    report=None,
-    verbose=0,
-    **settings,
-):
+    train_ds: Data,
+    valid_ds: Data,
+    out: PathLike,
+    config: VAEConfig | None = None,
+    space: JSON | None = None,
+    tuner: str = "bayesian",
+    max_trials: int = 20,
+    epochs: int | None = None,
+    objective: str = "elbo",
+    patience: int = 10,
+    seed: int = 0,
+    resume: bool = True,
+    overwrite: bool = False,
+    refit: bool = True,
+    isolate: bool = True,
+    callbacks: Sequence[Any] = (),
+    report: Callable[[Any], None] | None = None,
+    verbose: int = 0,
+    **settings: Any,
+) -> TuningResult:
     """Searches for the hyperparameters with the best validation score, and trains with them.
 
     A search that was interrupted goes on when it is called again with the same arguments; a trial
@@ -164,7 +167,7 @@ def tune(
     return TuningResult(visible(best.values), trials, run_dir)
 
 
-def _is_same(run_dir, config):
+def _is_same(run_dir: Path, config: VAEConfig) -> bool:
     """Whether a run folder has a run of a config, which was perhaps interrupted."""
     try:
         return RunFolder(run_dir).config == config

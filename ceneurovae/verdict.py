@@ -6,6 +6,11 @@ cannot tell. `judge` asks them all.
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ceneurovae.results import ChannelScores, Evaluation, SplitScores
 
 # Of the variance that is unexplained, R2 from n windows that share no sample is off by some
 # 1 / sqrt(n): a third at 10.
@@ -40,7 +45,7 @@ class Verdict:
     sentence: str
 
 
-def judge(result):
+def judge(result: "Evaluation") -> tuple[Verdict, ...]:
     """All that is wrong with an `Evaluation`, or that nothing is: a tuple of `Verdict`."""
     checks = [no_test_data]
     if not result.test.seen_in_training:
@@ -50,7 +55,7 @@ def judge(result):
     return found or (sound(result),)
 
 
-def no_test_data(result):
+def no_test_data(result: "Evaluation") -> Verdict | None:
     """`no-test-data`: the scores are of data on which the model was trained or chosen."""
     if result.test.seen_in_training:
         return Verdict(
@@ -69,7 +74,7 @@ def no_test_data(result):
     return None
 
 
-def few_windows(result):
+def few_windows(result: "Evaluation") -> Verdict | None:
     """`too-few-windows`: the scores are not known well, whatever they are."""
     test = result.test
     apart = _apart(test)
@@ -84,13 +89,13 @@ def few_windows(result):
     )
 
 
-def drift(result):
+def drift(result: "Evaluation") -> Verdict | None:
     """`drift-between-splits`: channels have other means in the held-out data than in training."""
-    mean = result.baselines and result.baselines.mean
+    mean = None if result.baselines is None else result.baselines.mean
     if mean is None or mean.r2 is None or -mean.r2 <= DRIFT:
         return None
     shifts = {channel.name: -channel.r2 for channel in mean.per_channel if channel.r2 is not None}
-    largest = sorted(shifts, key=shifts.get, reverse=True)
+    largest = sorted(shifts, key=shifts.__getitem__, reverse=True)
     names = _listed([name for name in largest if shifts[name] > DRIFT])
     return Verdict(
         "drift-between-splits",
@@ -103,25 +108,27 @@ def drift(result):
     )
 
 
-def overfitting(result):
+def overfitting(result: "Evaluation") -> Verdict | None:
     """`overfitting`: training is far above test, in skill, which shifted means do not lower."""
-    if result.train is None or None in (result.train.skill, result.test.skill):
+    seen, unseen = None if result.train is None else result.train.skill, result.test.skill
+    if seen is None or unseen is None:
         return None
-    by_chance = (1 - result.test.skill) / math.sqrt(max(_apart(result.test), 1))
-    if result.train.skill - result.test.skill <= max(OVERFITTING_GAP, by_chance):
+    by_chance = (1 - unseen) / math.sqrt(max(_apart(result.test), 1))
+    if seen - unseen <= max(OVERFITTING_GAP, by_chance):
         return None
     return Verdict(
         "overfitting",
-        f"The skill is {result.train.skill:.3f} on training windows and {result.test.skill:.3f} on "
+        f"The skill is {seen:.3f} on training windows and {unseen:.3f} on "
         "held-out ones: the model has learned what does not come again. Train on more recordings, "
         "or take fewer latents, a smaller hidden_dim or more dropout.",
     )
 
 
-def no_better_than_pca(result):
+def no_better_than_pca(result: "Evaluation") -> Verdict | None:
     """`no-better-than-pca`: the simple method explains as much."""
-    pca = result.baselines and result.baselines.pca.r2
-    encoder, refined = result.test.r2, result.test.refined and result.test.refined.r2
+    pca = None if result.baselines is None else result.baselines.pca.r2
+    encoder = result.test.r2
+    refined = None if result.test.refined is None else result.test.refined.r2
     if pca is None or encoder is None:
         return None
     if max(encoder, encoder if refined is None else refined) - pca < PCA_MARGIN:
@@ -141,7 +148,7 @@ def no_better_than_pca(result):
     return None
 
 
-def never_reconstructed(result):
+def never_reconstructed(result: "Evaluation") -> Verdict | None:
     """`channel-never-reconstructed`: in no split, refined or not."""
     scores = [result.test, result.test.refined]
     if result.train is not None:
@@ -161,7 +168,7 @@ def never_reconstructed(result):
     )
 
 
-def collapsed(result):
+def collapsed(result: "Evaluation") -> Verdict | None:
     """`collapsed-latents`: their mean is the same for all windows.
 
     Few held-out windows may not need a latent that others do, so training windows count too.
@@ -187,7 +194,7 @@ def collapsed(result):
     )
 
 
-def off_prior(result):
+def off_prior(result: "Evaluation") -> Verdict | None:
     """`posterior-off-prior`: a latent in aggregate over windows is not as the prior has it.
 
     Of the mixture of all posteriors it sees mean and standard deviation only, and measures the KL
@@ -220,7 +227,7 @@ def off_prior(result):
     )
 
 
-def sound(result):
+def sound(result: "Evaluation") -> Verdict:
     """`sound`: none of the checks has found anything."""
     test, latents = result.test, len(result.test.kl_per_latent)
     beside = [f"{_number(test.r2)} on held-out windows"]
@@ -235,30 +242,30 @@ def sound(result):
     )
 
 
-def _from_prior(mean, std):
+def _from_prior(mean: float, std: float) -> float:
     return 0.5 * (mean**2 + std**2 - 1) - math.log(std) if std > 0 else math.inf
 
 
-def _apart(scores):
+def _apart(scores: "SplitScores") -> int:
     """How many windows there are that share no sample, or all where that is not known."""
     return scores.num_windows if scores.num_disjoint is None else scores.num_disjoint
 
 
-def _best(channels):
+def _best(channels: "Sequence[ChannelScores]") -> float:
     """The highest R2 of a channel in several `ChannelScores`, infinite where there is none."""
     return max((c.r2 for c in channels if c.r2 is not None), default=math.inf)
 
 
-def _are(names):
+def _are(names: Sequence[Any]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
     """The first names of channels; those of plain arrays are numbers."""
     more = len(names) - LISTED
     told = (f"channel {name}" if name.isdigit() else name for name in names[:LISTED])
     return ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
-def _number(value):
+def _number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.3f}"

@@ -2,13 +2,16 @@
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.import_data import reread_splits
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.splits import Splits
+from ceneurovae.windows import Windows
 
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2 ** 64 over the golden ratio, to spread bits
 
 
-def verify_run(path):
+def verify_run(path: PathLike) -> JSON:
     """Reads the files of a run again and counts what its splits share.
 
     Args:
@@ -26,7 +29,7 @@ def verify_run(path):
         FileNotFoundError, ValueError: if the run or its files are not what they were.
     """
     splits = reread_splits(RunFolder(path).manifest)
-    report = {"path": str(path)}
+    report: JSON = {"path": str(path)}
     for name, windows in splits._asdict().items():
         spans = [windows.covered(index) for index in range(len(windows.recordings))]
         report[name] = {
@@ -45,7 +48,7 @@ def verify_run(path):
     }
 
 
-def leak_in(report):
+def leak_in(report: JSON) -> str | None:
     """What is wrong with the splits of `verify_run`, as a sentence, or `None`."""
     if report["shared_samples"]:
         return f"{report['shared_samples']} samples are in windows of two splits"
@@ -59,7 +62,7 @@ def leak_in(report):
     return None
 
 
-def _crossing(windows):
+def _crossing(windows: Windows) -> int:
     """Number of windows that begin in one stretch and end in another."""
     recording, start = windows.locate()
     crossing = 0
@@ -75,7 +78,7 @@ def _crossing(windows):
     return crossing
 
 
-def _repeated(splits):
+def _repeated(splits: Splits) -> int | None:
     """Number of windows of `valid` and `test` with the values of a stretch of training data."""
     if not splits.train.in_memory:
         return None
@@ -96,7 +99,7 @@ def _repeated(splits):
     return count
 
 
-def window_hashes(values, seq_len):
+def window_hashes(values: Array, seq_len: int) -> tuple[Array, Array]:
     """A number for every window of `values` `(T, C)`, and whether its samples are not all alike.
 
     A polynomial of the samples' own hashes modulo 2 ** 64, from running sums (Karp & Rabin,
@@ -120,7 +123,7 @@ def window_hashes(values, seq_len):
     return hashes, varied
 
 
-def _mixed(numbers):
+def _mixed(numbers: Array) -> Array:
     """Numbers with their bits spread, so that sums of them say more (xorshift and multiply)."""
     numbers = (numbers ^ (numbers >> np.uint64(29))) * ODD
     return numbers ^ (numbers >> np.uint64(32))

@@ -2,14 +2,17 @@
 
 import errno
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ceneurovae.hints import PathLike
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def whole_file(path):
+def whole_file(path: PathLike) -> Iterator[Path]:
     """A temporary path beside `path`, put in its place when the block ends without an error.
 
     >>> import tempfile
@@ -40,7 +43,7 @@ def whole_file(path):
         temporary.unlink(missing_ok=True)
 
 
-def remove_remains(folder):
+def remove_remains(folder: PathLike) -> None:
     """Removes the temporary files of processes that were killed; none may be at work there."""
     for file in Path(folder).glob(".[0-9]*-*"):
         file.unlink()

@@ -1,9 +1,14 @@
 """Recordings -> windows of equal length, as plain integers; nothing is copied until asked for."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
+
+from ceneurovae.hints import JSON, Array
+from ceneurovae.recording import Recording
 
 COPIED_AT_ONCE = 1 << 17  # bytes in one piece of `copy_windows`, below what malloc maps anew
 SAMPLES_AT_ONCE = 1 << 22  # values in one piece of `Windows.samples`, 16 MiB
@@ -20,38 +25,38 @@ class Windows:
             the first window, the number of windows, the samples from one start to the next.
     """
 
-    recordings: tuple
+    recordings: tuple[Recording, ...]
     seq_len: int
     runs: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self._ends[-1]) if len(self.runs) else 0
 
     @cached_property
-    def _ends(self):
+    def _ends(self) -> Array:
         return np.cumsum(self.runs[:, 2])
 
     @property
-    def channels(self):
+    def channels(self) -> tuple[str, ...]:
         """Names of the `C` channels."""
         return self.recordings[0].channels
 
     @property
-    def in_memory(self):
+    def in_memory(self) -> bool:
         """Whether the values of all recordings are arrays, rather than on disk."""
         return all(recording.in_memory for recording in self.recordings)
 
     @property
-    def recording(self):
+    def recording(self) -> Array:
         """`(n,)`, index of each window's recording."""
         return self.locate()[0]
 
     @property
-    def start(self):
+    def start(self) -> Array:
         """`(n,)`, each window's first sample; it ends before `start + seq_len`."""
         return self.locate()[1]
 
-    def locate(self, indices=None):
+    def locate(self, indices: Iterable[int] | Array | None = None) -> tuple[Array, Array]:
         """`(recording, start)` of the windows at `indices` (all by default)."""
         indices = np.arange(len(self)) if indices is None else np.asarray(indices, dtype="int64")
         if not len(self.runs):
@@ -60,7 +65,9 @@ class Windows:
         recording, first, count, step = self.runs[run].T
         return recording, first + (indices - self._ends[run] + count) * step
 
-    def gather(self, indices=None, out=None):
+    def gather(
+        self, indices: Iterable[int] | Array | None = None, out: Array | None = None
+    ) -> Array:
         """The values of the windows at `indices` (all by default): `(n, T, C)`, float32."""
         recording, start = self.locate(indices)
         if out is None:
@@ -79,7 +86,7 @@ class Windows:
                     out[rows] = part
         return out
 
-    def samples(self):
+    def samples(self) -> Iterator[Array]:
         """The samples that are in any window, each once, in pieces `(n, C)`."""
         rows = max(1, SAMPLES_AT_ONCE // len(self.channels))
         for index, recording in enumerate(self.recordings):
@@ -88,7 +95,7 @@ class Windows:
                     for start in range(first, last, rows):
                         yield values[start : min(start + rows, last)]
 
-    def covered(self, index):
+    def covered(self, index: int) -> Array:
         """Stretches of the samples of recording `index` that are in any window, `(n, 2)`.
 
         Ascending and apart: first sample, and one past the last.
@@ -102,11 +109,11 @@ class Windows:
             spans.append(np.stack([start, start + self.seq_len], axis=1))
         return _merged_spans(np.concatenate(spans))
 
-    def none(self):
+    def none(self) -> Self:
         """No windows, of the same recordings."""
         return dataclasses.replace(self, runs=self.runs[:0])
 
-    def listed(self):
+    def listed(self) -> list[JSON]:
         """The windows as dictionaries of `recording` (its name), `first`, `last`, `step`."""
         return [
             {
@@ -119,7 +126,9 @@ class Windows:
         ]
 
     @classmethod
-    def from_listed(cls, recordings, seq_len, listed):
+    def from_listed(
+        cls, recordings: Sequence[Recording], seq_len: int, listed: Sequence[JSON]
+    ) -> Self:
         """The inverse of `listed`.
 
         Raises:
@@ -145,13 +154,15 @@ class Windows:
         return cls(tuple(recordings), seq_len, np.array(runs, dtype="int64").reshape(-1, 4))
 
     @classmethod
-    def from_runs(cls, recordings, seq_len, runs):
+    def from_runs(
+        cls, recordings: Sequence[Recording], seq_len: int, runs: Sequence[Array]
+    ) -> Self:
         """Windows from the runs of each recording, a list of `(r, 3)`: first, count, step."""
         indexed = [np.insert(part, 0, index, axis=1) for index, part in enumerate(runs)]
         return cls(tuple(recordings), seq_len, np.concatenate(indexed).astype("int64"))
 
 
-def window_runs(stretches, seq_len, stride):
+def window_runs(stretches: Array, seq_len: int, stride: int) -> Array:
     """The windows that fit into stretches of time, as runs.
 
     Args:
@@ -169,7 +180,9 @@ def window_runs(stretches, seq_len, stride):
     return _merged_runs(runs) if (count == 1).all() else runs
 
 
-def runs_between(recording, seq_len, stride, start=0, stop=None):
+def runs_between(
+    recording: Recording, seq_len: int, stride: int, start: int = 0, stop: int | None = None
+) -> Array:
     """The windows of a recording that lie within `[start, stop)` and cross no break, as runs."""
     stop = len(recording.values) if stop is None else stop
     if recording.window_len == seq_len:  # without listing millions of stretches
@@ -179,7 +192,7 @@ def runs_between(recording, seq_len, stride, start=0, stop=None):
     return window_runs(np.clip(recording.stretches, start, stop), seq_len, stride)
 
 
-def covering_runs(recording, seq_len, stride):
+def covering_runs(recording: Recording, seq_len: int, stride: int) -> Array:
     """As `runs_between`, but no sample of a stretch that a window fits is left out.
 
     Where the last window of a stretch ends before it, there is one more, flush with the end. The
@@ -204,7 +217,7 @@ def covering_runs(recording, seq_len, stride):
     return _merged_runs(np.stack([starts, np.ones_like(starts), np.ones_like(starts)], axis=1))
 
 
-def _merged_runs(runs):
+def _merged_runs(runs: Array) -> Array:
     """Runs of one window each, with those that are evenly spaced put together."""
     if len(runs) < 2:
         return runs
@@ -219,7 +232,7 @@ def _merged_runs(runs):
     return np.stack([first[begin], count, step], axis=1)
 
 
-def _merged_spans(spans):
+def _merged_spans(spans: Array) -> Array:
     """Spans `(n, 2)` in ascending order, those that touch or overlap put together."""
     spans = spans[np.argsort(spans[:, 0])]
     if not len(spans):
@@ -229,7 +242,7 @@ def _merged_spans(spans):
     return np.stack([spans[begin, 0], reach[np.append(begin[1:], len(spans)) - 1]], axis=1)
 
 
-def copy_windows(values, starts, out):
+def copy_windows(values: Array, starts: Array, out: Array) -> None:
     """Copies the windows of `values` `(T, C)` that begin at `starts` to `out`, `(n, seq_len, C)`.
 
     A window is one long item to NumPy, so that each is copied at once; a few windows at a time,
@@ -245,7 +258,7 @@ def copy_windows(values, starts, out):
         out[first : first + few] = windows[starts[first : first + few]]
 
 
-def all_windows(recordings, seq_len, stride=1):
+def all_windows(recordings: Sequence[Recording], seq_len: int, stride: int = 1) -> Windows:
     """Every window of every recording, `stride` samples apart, as `Windows`.
 
     Raises:
@@ -258,12 +271,12 @@ def all_windows(recordings, seq_len, stride=1):
     return Windows.from_runs(recordings, seq_len, runs)
 
 
-def longest_stretch(recording):
+def longest_stretch(recording: Recording) -> int:
     """Samples in the longest uninterrupted stretch of a recording."""
     return recording.window_len or int(np.diff(recording.stretches, axis=1).max())
 
 
-def require_window(recording, seq_len):
+def require_window(recording: Recording, seq_len: int) -> None:
     """Raises a `ValueError` if no window of `seq_len` samples fits into `recording`."""
     longest = longest_stretch(recording)
     if longest < seq_len:

@@ -112,3 +112,8 @@ def test_a_label_that_hardly_varies(run):
     values[0][200] = 1
     with pytest.raises(ValueError, match=r"Label 'rare' is known and varies in too few of \d+ "):
         decode_labels(run.path, [Label("rare", tuple(values))], splits)
+
+
+def test_no_label_is_an_error(run):
+    with pytest.raises(ValueError, match="labels is empty"):
+        decode_labels(run.path, [])

@@ -5,6 +5,7 @@ import pytest
 
 from ceneurovae.import_data import load_splits
 from ceneurovae.labels import find_labels, read_labels
+from ceneurovae.splits import split_datasets
 
 T = 10
 
@@ -83,6 +84,12 @@ def test_labels_that_cannot_be_used(path):
         read_labels(splits, ["still"])
     with pytest.raises(ValueError, match="has no channel 'spede'"):
         read_labels(splits, ["spede"])
+
+
+def test_labels_of_recordings_in_memory_are_in_no_file():
+    splits = split_datasets(np.random.default_rng(0).normal(size=(200, 2)), T)
+    with pytest.raises(ValueError, match="'speed' is to be read from the files"):
+        read_labels(splits, ["speed"])
 
 
 def test_what_stands_beside_the_channels_is_found(path):

@@ -15,6 +15,7 @@ from ceneurovae import (
     loss_poisson,
 )
 from ceneurovae.model import kl_objective, log_factorial
+from ceneurovae.model.likelihood import GaussianLikelihood, HuberLikelihood, Likelihood
 
 
 def numpy_of(value):
@@ -364,3 +365,23 @@ def test_what_a_saved_file_may_name_is_registered(function):
     name = keras.saving.get_registered_name(function)
     assert name == f"ceneurovae>{function.__name__}"
     assert keras.saving.get_registered_object(name) is function
+
+
+@pytest.mark.parametrize("reduction", ["total", None, ""])
+def test_an_unknown_reduction_is_refused(reduction):
+    x = np.zeros((1, 2, 1), "float32")
+    for loss in (loss_mse, loss_huber, loss_poisson, loss_bernoulli, partial(loss_gaussian, x, x)):
+        given = (0.0,) if isinstance(loss, partial) else (x, x)
+        with pytest.raises(ValueError, match="reduction is .*, expected one of sum, mean"):
+            loss(*given, reduction=reduction)
+    for likelihood in (Likelihood, HuberLikelihood, GaussianLikelihood):
+        with pytest.raises(ValueError, match="reduction is .*, expected one of sum, mean"):
+            likelihood(reduction=reduction)
+
+
+@pytest.mark.parametrize("delta", [0, -1.0, float("nan")])
+def test_a_delta_that_is_not_above_zero_is_refused(delta):
+    x = np.zeros((1, 2, 1), "float32")
+    for huber in (partial(loss_huber, x, x), HuberLikelihood):
+        with pytest.raises(ValueError, match="delta is .*, expected a number above 0"):
+            huber(delta=delta)

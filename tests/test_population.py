@@ -120,6 +120,12 @@ def test_a_member_that_diverges_stays_as_it_was(windows):
         np.testing.assert_array_equal(value, kept)
 
 
+def test_a_generation_without_a_score_is_an_error(windows):
+    population, missing = shared(objective="r2"), np.full_like(windows[:20], np.nan)
+    with pytest.raises(FloatingPointError, match="R2 is not defined"):
+        train_generation(population, Member(1), OWN, windows, missing)
+
+
 def test_a_dataset_is_trained_on_as_an_array_is(windows):
     population, valid = shared(generations=1), windows[:20]
     array, dataset = Member(1), Member(1)

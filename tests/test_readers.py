@@ -176,3 +176,13 @@ def test_real_worms(real_worms):
         assert len(recording.values) in (883, 720, 721, 1024)
     (traces,) = read_recordings(real_worms[0], ["gcamp/trace_array_original"])
     assert len(traces.channels) > 100
+
+
+def test_a_path_of_any_kind_is_one_file(make):
+    class Named:
+        def __fspath__(self):
+            return str(path)
+
+    path = make({"data": numbers(30, 3)})
+    (recording,) = read_recordings(Named())
+    np.testing.assert_array_equal(recording.values, numbers(30, 3))

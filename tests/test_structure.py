@@ -11,7 +11,7 @@ import ceneurovae
 PACKAGE = Path(ceneurovae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NUMPY_ONLY = (
-    *("recording", "readers", "resample", "windows", "short", "splits", "import_data"),
+    *("hints", "recording", "readers", "resample", "windows", "short", "splits", "import_data"),
     *("buffers", "shuffling", "config", "simulation", "inspection", "diagnosis", "verification"),
     *("results", "verdict", "comparison"),
     *("labels", "surrogates", "time_folds"),
@@ -46,7 +46,7 @@ def test_imports(path):
     if stage(path) == "model":
         assert not packages(path) & {"tensorflow", "jax", "torch", "h5py"}
         own = {name for name in imported(path) if name.startswith("ceneurovae.")}
-        assert all(re.match(r"ceneurovae\.(model|config)", name) for name in own), own
+        assert all(re.match(r"ceneurovae\.(model|config|hints)", name) for name in own), own
     if stage(path) != "pipeline":
         assert "tensorflow" not in packages(path)
     if stage(path) != "__main__":

@@ -98,6 +98,14 @@ def test_only_epochs_after_the_ramp_count(windows):
     assert hypermodel.objective == pickle.loads(pickle.dumps(hypermodel)).objective
 
 
+def test_a_trial_without_a_score_has_failed(windows):
+    hypermodel = VAEHyperModel(tiny_config(), {"latent_dim": [2]}, "r2", seed=0)
+    hp = keras_tuner.HyperParameters()
+    missing = np.full_like(windows[:20], np.nan)
+    with pytest.raises(keras_tuner.errors.FailedTrialError, match="R2 is not defined"):
+        hypermodel.fit(hp, hypermodel.build(hp), windows, missing, epochs=1, verbose=0)
+
+
 def test_what_is_chosen_is_valid():
     space = {
         "backbone": ["transformer"],

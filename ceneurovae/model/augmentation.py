@@ -1,8 +1,13 @@
 """More variety in the training windows: other speeds and other amplitudes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from ceneurovae.hints import JSON, Array, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -42,7 +47,13 @@ class Augmentation(keras.layers.Layer):
     [0.5, 1.0]
     """
 
-    def __init__(self, stretch=(0.75, 0.875), amplitude=0.2, seed=None, **kwargs):
+    def __init__(
+        self,
+        stretch: Sequence[float] = (0.75, 0.875),
+        amplitude: float = 0.2,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not all(0 < share < 1 for share in stretch):
             raise ValueError(
@@ -60,13 +71,13 @@ class Augmentation(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         if not training:
             return x
         y = self._rescale(self._stretch(ops.cast(x, "float32")))
         return ops.cast(y, x.dtype)
 
-    def _stretch(self, x):
+    def _stretch(self, x: Tensor) -> Tensor:
         steps, channels = x.shape[1:]
         batch = ops.shape(x)[0]
         lengths = part_lengths(steps, self.stretch)
@@ -85,15 +96,15 @@ class Augmentation(keras.layers.Layer):
         left, right = ops.take(rows, before, axis=0), ops.take(rows, after, axis=0)
         return left + fraction[..., None] * (right - left)
 
-    def _rescale(self, x):
+    def _rescale(self, x: Tensor) -> Tensor:
         shape = (ops.shape(x)[0], 1, 1)
         noise = keras.random.normal(shape, dtype="float32", seed=self.seed_generator)
         return x * ops.exp(self.amplitude * noise)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "stretch": self.stretch,
@@ -102,13 +113,13 @@ class Augmentation(keras.layers.Layer):
         }
 
 
-def part_lengths(steps, stretch):
+def part_lengths(steps: int, stretch: Sequence[float]) -> Array:
     """Samples of the whole window, then of each part of it, int32; at least 2 where there are."""
     parts = [max(min(2, steps), round(share * steps)) for share in stretch]
     return np.array([steps, *parts], dtype="int32")
 
 
-def resampling_table(steps, lengths):
+def resampling_table(steps: int, lengths: Array) -> tuple[Array, Array]:
     """How to resample each of `lengths` samples to `steps`, both ends included.
 
     Returns:

@@ -1,7 +1,10 @@
 """Stacks of sequence layers, `(B, T, H) -> (B, T, H)`, the body of encoder and decoder."""
 
+from typing import Any
+
 import keras
 
+from ceneurovae.hints import JSON, Shape, Tensor
 from ceneurovae.model.positional_encoding import PositionalEncoding
 
 
@@ -15,16 +18,18 @@ class _Backbone(keras.layers.Layer):
         `(B, T, H)`.
     """
 
-    def __init__(self, hidden_dim, num_layers=2, dropout=0.0, **kwargs):
+    def __init__(
+        self, hidden_dim: int, num_layers: int = 2, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.num_layers = num_layers
         self.dropout = dropout
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
@@ -49,7 +54,9 @@ class ConvBackbone(_Backbone):
 
     KERNEL_SIZE = 3
 
-    def __init__(self, hidden_dim, num_layers=2, dropout=0.0, **kwargs):
+    def __init__(
+        self, hidden_dim: int, num_layers: int = 2, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)
         self.convolutions = [
             keras.layers.Conv1D(
@@ -64,11 +71,11 @@ class ConvBackbone(_Backbone):
         ]
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for convolution in self.convolutions:
             convolution.build(input_shape)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         for convolution in self.convolutions:
             x = x + self.drop(convolution(x), training=training)
         return x
@@ -77,9 +84,11 @@ class ConvBackbone(_Backbone):
 class _RecurrentBackbone(_Backbone):
     """Recurrent layers one on top of another; a subclass says of which kind in `CELL`."""
 
-    CELL = None
+    CELL: Any = None
 
-    def __init__(self, hidden_dim, num_layers=2, dropout=0.0, **kwargs):
+    def __init__(
+        self, hidden_dim: int, num_layers: int = 2, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)
         self.recurrences = [
             self.CELL(hidden_dim, return_sequences=True, dtype=self.dtype_policy)
@@ -87,11 +96,11 @@ class _RecurrentBackbone(_Backbone):
         ]
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for recurrence in self.recurrences:
             recurrence.build(input_shape)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         for recurrence in self.recurrences:
             x = self.drop(recurrence(x), training=training)
         return x
@@ -146,13 +155,13 @@ class TransformerBackbone(_Backbone):
 
     def __init__(
         self,
-        hidden_dim,
-        num_layers=2,
-        dropout=0.0,
-        num_heads=4,
-        positional_encoding="sinusoidal",
-        **kwargs,
-    ):
+        hidden_dim: int,
+        num_layers: int = 2,
+        dropout: float = 0.0,
+        num_heads: int = 4,
+        positional_encoding: str = "sinusoidal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)
         self.num_heads = num_heads
         self.positional_encoding = positional_encoding
@@ -172,7 +181,7 @@ class TransformerBackbone(_Backbone):
         self.final_norm = _layer_norm(dtype)
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.position.build(input_shape)
         for attention in self.attentions:
             attention.build(input_shape, input_shape)
@@ -182,7 +191,7 @@ class TransformerBackbone(_Backbone):
             expansion.build(input_shape)
             contraction.build((*input_shape[:-1], 4 * self.hidden_dim))
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         x = self.position(x)
         for attention_norm, attention, feed_forward_norm, expansion, contraction in zip(
             self.attention_norms,
@@ -197,7 +206,7 @@ class TransformerBackbone(_Backbone):
             x = x + self.drop(contraction(expansion(feed_forward_norm(x))), training=training)
         return self.final_norm(x)
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -205,7 +214,7 @@ class TransformerBackbone(_Backbone):
         }
 
 
-def _layer_norm(dtype):
+def _layer_norm(dtype: Any) -> Any:
     return keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype)
 
 
@@ -217,7 +226,14 @@ _BACKBONES = {
 }
 
 
-def make_backbone(name, hidden_dim, num_layers, dropout, dtype=None, **transformer_only):
+def make_backbone(
+    name: str,
+    hidden_dim: int,
+    num_layers: int,
+    dropout: float,
+    dtype: Any = None,
+    **transformer_only: Any,
+) -> _Backbone:
     """The backbone called `name`: `"conv"`, `"gru"`, `"lstm"` or `"transformer"`.
 
     `transformer_only` holds `num_heads` and `positional_encoding`, which the others ignore.

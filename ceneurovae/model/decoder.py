@@ -1,8 +1,11 @@
 """Expands latents to a window."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from ceneurovae.hints import JSON, Shape, Tensor
 from ceneurovae.model.backbones import make_backbone
 from ceneurovae.model.linear_path import LinearPath
 from ceneurovae.model.mlp import MLP
@@ -36,20 +39,20 @@ class Decoder(keras.layers.Layer):
 
     def __init__(
         self,
-        seq_len,
-        channels,
-        hidden_dim=256,
-        num_layers=3,
-        dropout=0.05,
-        backbone="mlp",
-        num_heads=4,
-        positional_encoding="sinusoidal",
-        **kwargs,
-    ):
+        seq_len: int,
+        channels: int,
+        hidden_dim: int = 256,
+        num_layers: int = 3,
+        dropout: float = 0.05,
+        backbone: str = "mlp",
+        num_heads: int = 4,
+        positional_encoding: str = "sinusoidal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.seq_len = seq_len
         self.channels = channels
-        self.settings = {
+        self.settings: JSON = {
             "hidden_dim": hidden_dim,
             "num_layers": num_layers,
             "dropout": dropout,
@@ -67,14 +70,14 @@ class Decoder(keras.layers.Layer):
         else:
             self.network = SequenceWriter(seq_len, channels, **self.settings, dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.linear.build()
         self.gain = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", name="gain"
         )
         self.network.build(input_shape)
 
-    def call(self, z, training=False, share=1.0):
+    def call(self, z: Tensor, training: bool = False, share: float = 1.0) -> Tensor:
         """`share`: of the gain, how much counts in this call."""
         z = ops.cast(z, "float32")
         backbone = self.settings["backbone"]
@@ -93,10 +96,10 @@ class Decoder(keras.layers.Layer):
             window = self.linear.inverse(scores) + ops.reshape(correction, shape)
         return ops.cast(window, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.seq_len, self.channels)
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "seq_len": self.seq_len,
@@ -122,21 +125,21 @@ class SequenceWriter(keras.layers.Layer):
 
     def __init__(
         self,
-        seq_len,
-        channels,
-        backbone,
-        hidden_dim,
-        num_layers,
-        dropout,
-        num_heads,
-        positional_encoding,
-        **kwargs,
-    ):
+        seq_len: int,
+        channels: int,
+        backbone: str,
+        hidden_dim: int,
+        num_layers: int,
+        dropout: float,
+        num_heads: int,
+        positional_encoding: str,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.seq_len = seq_len
         self.channels = channels
         extra = {"num_heads": num_heads, "positional_encoding": positional_encoding}
-        self.settings = {
+        self.settings: JSON = {
             "backbone": backbone,
             "hidden_dim": hidden_dim,
             "num_layers": num_layers,
@@ -150,22 +153,22 @@ class SequenceWriter(keras.layers.Layer):
         self.body = make_backbone(backbone, hidden_dim, num_layers, dropout, dtype=dtype, **extra)
         self.readout = keras.layers.Dense(channels, kernel_initializer="zeros", dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         sequence = (input_shape[0], self.seq_len, self.settings["hidden_dim"])
         self.project.build(input_shape)
         for layer in (self.position, self.time_courses, self.body, self.readout):
             layer.build(sequence)
 
-    def call(self, z, training=False):
+    def call(self, z: Tensor, training: bool = False) -> Tensor:
         origin = ops.zeros((1, self.seq_len, self.settings["hidden_dim"]), self.compute_dtype)
         time_courses = self.time_courses(self.position(origin))
         hidden = self.project(z)[:, None] * time_courses  # tiled over time
         return self.readout(self.body(hidden, training=training))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.seq_len, self.channels)
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "seq_len": self.seq_len,

@@ -1,8 +1,11 @@
 """Compresses a window to the mean and log variance of its latents."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from ceneurovae.hints import JSON, Shape, Tensor
 from ceneurovae.model.backbones import make_backbone
 from ceneurovae.model.linear_path import LinearPath
 from ceneurovae.model.missing import interpolate, split_missing
@@ -43,18 +46,18 @@ class Encoder(keras.layers.Layer):
 
     def __init__(
         self,
-        latent_dim,
-        hidden_dim=256,
-        num_layers=3,
-        dropout=0.05,
-        backbone="mlp",
-        num_heads=4,
-        positional_encoding="sinusoidal",
-        **kwargs,
-    ):
+        latent_dim: int,
+        hidden_dim: int = 256,
+        num_layers: int = 3,
+        dropout: float = 0.05,
+        backbone: str = "mlp",
+        num_heads: int = 4,
+        positional_encoding: str = "sinusoidal",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.latent_dim = latent_dim
-        self.settings = {
+        self.settings: JSON = {
             "hidden_dim": hidden_dim,
             "num_layers": num_layers,
             "dropout": dropout,
@@ -70,7 +73,7 @@ class Encoder(keras.layers.Layer):
         else:
             self.network = SequenceReader(outputs, **self.settings, dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         batch, steps, channels = input_shape
         self.linear = LinearPath(steps, channels, dtype="float32", name="linear")
         self.linear.build(input_shape)
@@ -81,7 +84,7 @@ class Encoder(keras.layers.Layer):
         size = features.get(self.settings["backbone"])
         self.network.build(input_shape if size is None else (batch, size))
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> tuple[Tensor, Tensor]:
         filled = interpolate(ops.cast(x, "float32"))
         scores = self.linear.project(filled)
         mu, logvar = self.linear.posterior(scores, self.latent_dim)
@@ -92,7 +95,7 @@ class Encoder(keras.layers.Layer):
         mu = mu + gain * shift
         return ops.cast(mu, self.compute_dtype), ops.cast(logvar, self.compute_dtype)
 
-    def _correction(self, x, filled, scores, training):
+    def _correction(self, x: Tensor, filled: Tensor, scores: Tensor, training: bool) -> Tensor:
         """What the network adds to `mu` and `logvar`, `(B, 2 * Z)`."""
         backbone = self.settings["backbone"]
         if backbone == "linear":
@@ -107,11 +110,11 @@ class Encoder(keras.layers.Layer):
         gaps = self.linear.project(ops.cast(missing, "float32")) / spread
         return self.network(ops.concatenate([scores / scale, gaps], axis=-1), training=training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         shape = (input_shape[0], self.latent_dim)
         return shape, shape
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "latent_dim": self.latent_dim, **self.settings}
 
 
@@ -131,19 +134,19 @@ class SequenceReader(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        backbone,
-        hidden_dim,
-        num_layers,
-        dropout,
-        num_heads,
-        positional_encoding,
-        **kwargs,
-    ):
+        units: int,
+        backbone: str,
+        hidden_dim: int,
+        num_layers: int,
+        dropout: float,
+        num_heads: int,
+        positional_encoding: str,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units = units
         extra = {"num_heads": num_heads, "positional_encoding": positional_encoding}
-        self.settings = {
+        self.settings: JSON = {
             "backbone": backbone,
             "hidden_dim": hidden_dim,
             "num_layers": num_layers,
@@ -156,7 +159,7 @@ class SequenceReader(keras.layers.Layer):
         self.squeeze = keras.layers.Dense(SQUEEZED_DIM, dtype=dtype)
         self.readout = keras.layers.Dense(units, kernel_initializer="zeros", dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         batch, steps, channels = input_shape
         hidden = (batch, steps, self.settings["hidden_dim"])
         self.project.build((batch, steps, 2 * channels))
@@ -165,13 +168,13 @@ class SequenceReader(keras.layers.Layer):
         self.flat_dim = steps * SQUEEZED_DIM
         self.readout.build((batch, self.flat_dim))
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         x = ops.concatenate(split_missing(x), axis=-1)
         hidden = self.body(self.project(x), training=training)
         return self.readout(ops.reshape(self.squeeze(hidden), (-1, self.flat_dim)))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.units)
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "units": self.units, **self.settings}

@@ -1,7 +1,14 @@
 """Weights that are set from data and never trained."""
 
+from collections.abc import Callable
+from typing import Any
 
-def fixed_weight(layer, name, shape, initializer):
+from ceneurovae.hints import Shape, Tensor
+
+
+def fixed_weight(
+    layer: Any, name: str, shape: Shape, initializer: str | Callable[..., Tensor]
+) -> Any:
     """Adds a weight to `layer` that is float32 always: raw units may exceed half precision."""
     return layer.add_weight(
         shape=shape,

@@ -1,15 +1,26 @@
 """Fixed patterns of what is hidden from a model, to evaluate how well it fills it in."""
 
 import numbers
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ceneurovae.config import HIDDEN as KINDS
+from ceneurovae.hints import Array, Shape
 
 _WITH_SPAN, _WITH_WHICH = ("spans", "end"), ("channels", "groups")
 
 
-def hide_pattern(shape, kind, share=0.2, groups=None, seed=0, span=None, which=None):
+def hide_pattern(
+    shape: Shape,
+    kind: str,
+    share: float = 0.2,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    span: int | None = None,
+    which: Any = None,
+) -> Array:
     """Which entries of windows to hide: the kinds of `Hiding`, the same for the same arguments.
 
     Args:
@@ -52,7 +63,9 @@ def hide_pattern(shape, kind, share=0.2, groups=None, seed=0, span=None, which=N
     return hidden & ~hidden.all(axis=(1, 2), keepdims=True)
 
 
-def _stretches(shape, kind, share, span, rng):
+def _stretches(
+    shape: Shape, kind: str, share: float, span: int | None, rng: np.random.Generator
+) -> Array:
     windows, steps, channels = shape
     if span is None:
         length = np.round(2 * share * steps * rng.random((windows, 1, channels)))
@@ -75,7 +88,9 @@ def _stretches(shape, kind, share, span, rng):
     return (time >= start) & (time < start + length)
 
 
-def _channels(windows, channels, share, which, rng):
+def _channels(
+    windows: int, channels: int, share: float, which: Any, rng: np.random.Generator
+) -> Array:
     if which is not None:
         return _chosen(range(channels), list(range(channels)), which)
     draw = rng.random((windows, 1, channels))
@@ -83,25 +98,32 @@ def _channels(windows, channels, share, which, rng):
     return ((draw < share) | (draw == lowest)) & (draw < highest)
 
 
-def _groups(windows, channels, groups, which, rng):
-    names = list(dict.fromkeys(() if groups is None else groups))
+def _groups(
+    windows: int,
+    channels: int,
+    groups: Sequence[Hashable] | None,
+    which: Any,
+    rng: np.random.Generator,
+) -> Array:
+    given = () if groups is None else groups
+    names = list(dict.fromkeys(given))
     if len(names) < 2:
         raise ValueError(
             f"groups is {groups!r}, but to hide one group and leave another takes at least 2. "
             "Name the group of each channel, or use another kind."
         )
-    if len(groups) != channels:
+    if len(given) != channels:
         raise ValueError(
-            f"groups has {len(groups)} entries, but the windows have {channels} channels. "
+            f"groups has {len(given)} entries, but the windows have {channels} channels. "
             "Name the group of each channel."
         )
     if which is not None:
-        return _chosen(groups, names, which)
-    of_channel = np.array([names.index(name) for name in groups])
+        return _chosen(given, names, which)
+    of_channel = np.array([names.index(name) for name in given])
     return rng.integers(0, len(names), size=(windows, 1, 1)) == of_channel
 
 
-def _chosen(of_channel, names, which):
+def _chosen(of_channel: Iterable[Hashable], names: Sequence[Hashable], which: Any) -> Array:
     """Whether what each channel is or belongs to is one of `which`, `(C,)`."""
     chosen = which if isinstance(which, (tuple, list)) else (which,)
     if not chosen or not set(chosen) < set(names):
@@ -112,7 +134,7 @@ def _chosen(of_channel, names, which):
     return np.array([name in chosen for name in of_channel])
 
 
-def _check(kind, share, span, which):
+def _check(kind: str, share: float, span: int | None, which: Any) -> None:
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}.")
     if not 0 < share < 1:
@@ -125,7 +147,7 @@ def _check(kind, share, span, which):
             )
 
 
-def _require_two(count, of_what, kind):
+def _require_two(count: int, of_what: str, kind: str) -> None:
     if count < 2:
         raise ValueError(
             f"The windows have {count} {of_what}, and hiding {kind!r} would leave none to see. "

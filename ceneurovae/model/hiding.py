@@ -1,8 +1,13 @@
 """Masked training: parts of a window are hidden, and the model is to say what was there."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from ceneurovae.hints import JSON, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -54,7 +59,14 @@ class Hiding(keras.layers.Layer):
     [0, 3, 6, 9, 12]
     """
 
-    def __init__(self, kinds, share=0.2, groups=None, seed=None, **kwargs):
+    def __init__(
+        self,
+        kinds: Sequence[str],
+        share: float = 0.2,
+        groups: Sequence[str | int] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if isinstance(kinds, str) or not kinds or not set(kinds) <= set(_PATTERNS):
             raise ValueError(
@@ -67,7 +79,7 @@ class Hiding(keras.layers.Layer):
         if groups is not None:
             # NumPy's whole numbers would not survive a trip through JSON.
             groups = tuple(group if isinstance(group, str) else int(group) for group in groups)
-        self.groups = groups
+        self.groups: tuple[str | int, ...] | None = groups
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.group_names = list(dict.fromkeys(self.groups or ()))
@@ -77,15 +89,15 @@ class Hiding(keras.layers.Layer):
                 "Name the group of each channel, or leave 'groups' out of kinds."
             )
 
-    def build(self, input_shape):
-        channels = input_shape[-1]
-        if "groups" in self.kinds and len(self.groups) != channels:
+    def build(self, input_shape: Shape) -> None:
+        channels, groups = input_shape[-1], self.groups or ()
+        if "groups" in self.kinds and len(groups) != channels:
             raise ValueError(
-                f"groups has {len(self.groups)} entries, but the data has {channels} channels. "
+                f"groups has {len(groups)} entries, but the data has {channels} channels. "
                 "Name the group of each channel."
             )
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         if not training:
             return x
         outcomes = len(self.kinds) + 1
@@ -101,10 +113,10 @@ class Hiding(keras.layers.Layer):
         hidden = ops.logical_and(hidden, ops.logical_not(nothing_left))
         return ops.where(hidden, ops.full_like(x, float("nan")), x)
 
-    def _entries(self, x):
+    def _entries(self, x: Tensor) -> Tensor:
         return self._uniform(ops.shape(x)) < self.share
 
-    def _spans(self, x):
+    def _spans(self, x: Tensor) -> Tensor:
         steps, channels = x.shape[1:]
         batch = ops.shape(x)[0]
         alike = self._uniform((batch, 1, 1)) < 0.5
@@ -116,36 +128,36 @@ class Hiding(keras.layers.Layer):
         time = _time(steps)
         return ops.logical_and(time >= start, time < start + length)
 
-    def _channels(self, x):
+    def _channels(self, x: Tensor) -> Tensor:
         draw = self._uniform((ops.shape(x)[0], 1, x.shape[-1]))
         lowest = ops.min(draw, axis=-1, keepdims=True)
         highest = ops.max(draw, axis=-1, keepdims=True)
         hidden = ops.logical_or(draw < self.share, ops.equal(draw, lowest))
         return ops.logical_and(hidden, draw < highest)
 
-    def _groups(self, x):
+    def _groups(self, x: Tensor) -> Tensor:
         shape, count = (ops.shape(x)[0], 1, 1), len(self.group_names)
         group = keras.random.randint(shape, 0, count, seed=self.seed_generator)
-        of_channel = np.array([self.group_names.index(name) for name in self.groups], "int32")
+        of_channel = np.array([self.group_names.index(name) for name in self.groups or ()], "int32")
         return ops.equal(group, of_channel)
 
-    def _end(self, x):
+    def _end(self, x: Tensor) -> Tensor:
         steps = x.shape[1]
         length = self._length(self._uniform((ops.shape(x)[0], 1, 1)), steps)
         return _time(steps) >= steps - length
 
-    def _length(self, draw, steps):
+    def _length(self, draw: Tensor, steps: int) -> Tensor:
         """Lengths of stretches, in samples as float32, from draws of `U(0, 1)`."""
         length = ops.round(2 * self.share * steps * draw)
         return ops.clip(length, 1, max(steps - 1, 1))
 
-    def _uniform(self, shape):
+    def _uniform(self, shape: Shape) -> Tensor:
         return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "kinds": self.kinds,
@@ -155,7 +167,7 @@ class Hiding(keras.layers.Layer):
         }
 
 
-def _time(steps):
+def _time(steps: int) -> Tensor:
     return ops.arange(steps, dtype="float32")[:, None]
 
 

@@ -1,11 +1,14 @@
 """What the decoder's output means: how likely it makes what was recorded."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.config import VAEConfig
+from ceneurovae.hints import JSON, Array, Shape, Tensor
 from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.loss import (
     loss_bernoulli,
@@ -13,8 +16,11 @@ from ceneurovae.model.loss import (
     loss_huber,
     loss_mse,
     loss_poisson,
+    require_delta,
+    require_reduction,
 )
 from ceneurovae.model.missing import split_missing
+from ceneurovae.model.scaler import ChannelScaler
 
 # Beyond these a float32 holds the rate, or the complement of the probability, no longer exactly.
 LOG_RATE_LIMIT = 15.0
@@ -35,6 +41,9 @@ class Likelihood(keras.layers.Layer):
 
     Args:
         reduction: `"sum"` or `"mean"` of the loss over the observed `(T, C)`.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
 
     # Whether stretching in time and scaling leave data of the kind that it was.
@@ -44,22 +53,23 @@ class Likelihood(keras.layers.Layer):
     # Whether the loss is a negative log-likelihood in nats.
     in_nats = False
 
-    def __init__(self, reduction="sum", **kwargs):
+    def __init__(self, reduction: str = "sum", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        require_reduction(reduction)
         self.reduction = reduction
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.channels = input_shape[-1]
 
-    def expectation(self, scaled, scaler):
+    def expectation(self, scaled: Tensor, scaler: ChannelScaler) -> Tensor:
         """Decoder output -> expected values in raw units, `(B, T, C)`."""
         return scaler.inverse(scaled)
 
-    def loss(self, x, expected, scaler):
+    def loss(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         """Loss of each window, `(B,)`, from raw values and expectations."""
         return loss_mse(scaler(x), scaler(expected), self.reduction)
 
-    def pull(self, x, scaled, scaler):
+    def pull(self, x: Tensor, scaled: Tensor, scaler: ChannelScaler) -> tuple[Tensor, Tensor]:
         """Minus the derivative of the loss by the decoder's output, and the expected curvature.
 
         Both `(B, T, C)`, and 0 where nothing was observed.
@@ -71,11 +81,13 @@ class Likelihood(keras.layers.Layer):
         count = ops.maximum(count, 1.0)
         return pull / count, curvature / count
 
-    def _pull_of_sum(self, x, scaled, scaler):
+    def _pull_of_sum(
+        self, x: Tensor, scaled: Tensor, scaler: ChannelScaler
+    ) -> tuple[Tensor, Tensor]:
         error, observed = self._error(x, scaled, scaler)
         return 2.0 * error, 2.0 * observed
 
-    def deviance(self, x, expected, scaler):
+    def deviance(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         """How far expectations are from the data, `(B,)`: 0 where they are the same.
 
         Squared errors, and what takes their place for counts and the rest: how much larger the
@@ -84,11 +96,11 @@ class Likelihood(keras.layers.Layer):
         """
         return self.loss(x, expected, scaler) - self.loss(x, self.nearest(x), scaler)
 
-    def nearest(self, x):
+    def nearest(self, x: Tensor) -> Tensor:
         """The expectation that is nearest to values `(..., C)`, which may be recorded ones."""
         return x
 
-    def require(self, x):
+    def require(self, x: Array) -> None:
         """Raises a `ValueError` if NumPy values hold what the likelihood gives no probability."""
         for value in (np.nanmin(x, initial=0.0), np.nanmax(x, initial=0.0)):
             if not self.lowest <= value <= self.highest:
@@ -97,20 +109,20 @@ class Likelihood(keras.layers.Layer):
                     "another reconstruction_loss, or leave that channel out."
                 )
 
-    def begin(self, noise):
+    def begin(self, noise: Array) -> None:
         """Takes over the noise variance of the linear path; nothing, for those without one."""
 
-    def follow(self, x, expected, scaler):
+    def follow(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> None:
         """Moves what is learned beside the weights towards a batch; nothing, for most."""
 
-    def calibrate(self, x, expected, scaler):
+    def calibrate(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> None:
         """Sets the noise level to what held-out data shows; nothing, for those without one."""
 
-    def _error(self, x, scaled, scaler):
+    def _error(self, x: Tensor, scaled: Tensor, scaler: ChannelScaler) -> tuple[Tensor, Tensor]:
         y, observed = split_missing(scaler(x))
         return ops.where(observed > 0, y - scaled, 0.0), observed
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "reduction": self.reduction}
 
 
@@ -119,23 +131,29 @@ class HuberLikelihood(Likelihood):
     """Huber loss; see `loss_huber`.
 
     Args:
-        delta: Error above which the loss is linear.
+        delta: Error above which the loss is linear, above 0.
+
+    Raises:
+        ValueError: if `delta` is not above 0.
     """
 
-    def __init__(self, delta=1.0, **kwargs):
+    def __init__(self, delta: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        require_delta(delta)
         self.delta = delta
 
-    def loss(self, x, expected, scaler):
+    def loss(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         return loss_huber(scaler(x), scaler(expected), self.delta, self.reduction)
 
-    def _pull_of_sum(self, x, scaled, scaler):
+    def _pull_of_sum(
+        self, x: Tensor, scaled: Tensor, scaler: ChannelScaler
+    ) -> tuple[Tensor, Tensor]:
         error, observed = self._error(x, scaled, scaler)
         # Iteratively reweighted least squares: errors in the linear part count for less.
         weight = observed * self.delta / ops.maximum(ops.abs(error), self.delta)
         return weight * error, weight
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "delta": self.delta}
 
 
@@ -153,37 +171,41 @@ class GaussianLikelihood(Likelihood):
 
     in_nats = True
 
-    def __init__(self, noise="shared", **kwargs):
+    def __init__(self, noise: str = "shared", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.noise = noise
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         self.variance = fixed_weight(self, "variance", (self.channels,), "ones")
 
-    def begin(self, noise):
+    def begin(self, noise: Array) -> None:
         self.variance.assign(np.full(self.channels, noise))
 
     @property
-    def logvar(self):
+    def logvar(self) -> Tensor:
         """Logarithm of the noise variance of each channel, `(C,)`, in scaled units."""
         return ops.log(ops.maximum(self.variance, LEAST_NOISE))
 
-    def loss(self, x, expected, scaler):
+    def loss(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         return loss_gaussian(scaler(x), scaler(expected), self.logvar, self.reduction)
 
-    def _pull_of_sum(self, x, scaled, scaler):
+    def _pull_of_sum(
+        self, x: Tensor, scaled: Tensor, scaler: ChannelScaler
+    ) -> tuple[Tensor, Tensor]:
         error, observed = self._error(x, scaled, scaler)
         precision = 1.0 / ops.maximum(self.variance, LEAST_NOISE)
         return precision * error, precision * observed
 
-    def deviance(self, x, expected, scaler):
+    def deviance(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         return loss_mse(scaler(x), scaler(expected), self.reduction)
 
-    def follow(self, x, expected, scaler):
+    def follow(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> None:
         self.calibrate(x, expected, scaler, NOISE_MOMENTUM)
 
-    def calibrate(self, x, expected, scaler, momentum=0.0):
+    def calibrate(
+        self, x: Tensor, expected: Tensor, scaler: ChannelScaler, momentum: float = 0.0
+    ) -> None:
         """Sets the noise level to the mean squared error of expectations, or moves it there."""
         error, observed = self._error(x, scaler(expected), scaler)
         axes = (0, 1) if self.noise == "channel" else (0, 1, 2)
@@ -192,7 +214,7 @@ class GaussianLikelihood(Likelihood):
         moved = momentum * self.variance + (1 - momentum) * mean
         self.variance.assign(ops.where(count > 0, moved, 1.0 * self.variance))
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "noise": self.noise}
 
 
@@ -208,21 +230,23 @@ class PoissonLikelihood(Likelihood):
     lowest, values = 0.0, "counts, which are at least 0"
     in_nats = True
 
-    def expectation(self, scaled, scaler):
+    def expectation(self, scaled: Tensor, scaler: ChannelScaler) -> Tensor:
         return ops.exp(self._log_rate(scaled, scaler))
 
-    def _log_rate(self, scaled, scaler):
+    def _log_rate(self, scaled: Tensor, scaler: ChannelScaler) -> Tensor:
         mean = ops.maximum(scaler.mean, LEAST_MEAN)
         log_rate = ops.log(mean) + scaled * (scaler.std / mean)
         return ops.clip(log_rate, -LOG_RATE_LIMIT, LOG_RATE_LIMIT)
 
-    def nearest(self, x):
+    def nearest(self, x: Tensor) -> Tensor:
         return ops.maximum(x, math.exp(-LOG_RATE_LIMIT))
 
-    def loss(self, x, expected, scaler):
+    def loss(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         return loss_poisson(x, ops.log(expected), self.reduction)
 
-    def _pull_of_sum(self, x, scaled, scaler):
+    def _pull_of_sum(
+        self, x: Tensor, scaled: Tensor, scaler: ChannelScaler
+    ) -> tuple[Tensor, Tensor]:
         counts, observed = split_missing(x)
         slope = scaler.std / ops.maximum(scaler.mean, LEAST_MEAN)
         rate = self.expectation(scaled, scaler)
@@ -241,27 +265,29 @@ class BernoulliLikelihood(Likelihood):
     lowest, highest, values = 0.0, 1.0, "zeros and ones"
     in_nats = True
 
-    def expectation(self, scaled, scaler):
+    def expectation(self, scaled: Tensor, scaler: ChannelScaler) -> Tensor:
         mean = ops.clip(scaler.mean, LEAST_MEAN, 1 - LEAST_MEAN)
         logit = ops.log(mean) - ops.log1p(-mean) + scaled / scaler.std
         return ops.sigmoid(ops.clip(logit, -LOGIT_LIMIT, LOGIT_LIMIT))
 
-    def nearest(self, x):
+    def nearest(self, x: Tensor) -> Tensor:
         least = 1 / (1 + math.exp(LOGIT_LIMIT))
         return ops.clip(x, least, 1 - least)
 
-    def loss(self, x, expected, scaler):
+    def loss(self, x: Tensor, expected: Tensor, scaler: ChannelScaler) -> Tensor:
         logit = ops.log(expected) - ops.log1p(-expected)
         return loss_bernoulli(x, logit, self.reduction)
 
-    def _pull_of_sum(self, x, scaled, scaler):
+    def _pull_of_sum(
+        self, x: Tensor, scaled: Tensor, scaler: ChannelScaler
+    ) -> tuple[Tensor, Tensor]:
         values, observed = split_missing(x)
         probability = self.expectation(scaled, scaler)
         curvature = probability * (1 - probability) / ops.square(ops.convert_to_tensor(scaler.std))
         return observed * (values - probability) / scaler.std, observed * curvature
 
 
-def make_likelihood(config, **kwargs):
+def make_likelihood(config: VAEConfig, **kwargs: Any) -> Likelihood:
     """The likelihood that the fields of a `VAEConfig` ask for."""
     kwargs["reduction"] = config.reduction
     if config.reconstruction_loss == "huber":

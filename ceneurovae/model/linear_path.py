@@ -1,9 +1,13 @@
 """The linear model inside the model: probabilistic PCA of windows, on a smooth basis in time."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.hints import JSON, Array, Shape, Tensor
 from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.missing import interpolate, interpolated
 
@@ -43,7 +47,9 @@ class LinearPath(keras.layers.Layer):
         `(B, M)`, scores, most variance first. `inverse` goes back.
     """
 
-    def __init__(self, seq_len, channels, most_components=MOST_COMPONENTS, **kwargs):
+    def __init__(
+        self, seq_len: int, channels: int, most_components: int = MOST_COMPONENTS, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.seq_len = seq_len
         self.channels = channels
@@ -55,7 +61,7 @@ class LinearPath(keras.layers.Layer):
         self.components = min(self.features, most_components)
         self.time_basis = cosine_basis(seq_len, self.cosines)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         # A name and shape, and what it is before the fit.
         even = self.seq_len * self.channels / self.components
         initial = {
@@ -66,55 +72,76 @@ class LinearPath(keras.layers.Layer):
         }
         for name, value in initial.items():
 
-            def initializer(shape, dtype, value=value):
+            def initializer(shape: Shape, dtype: Any, value: Array = value) -> Tensor:
                 return ops.convert_to_tensor(value, dtype)
 
             setattr(self, name, fixed_weight(self, name, value.shape, initializer))
 
-    def assign(self, fitted):
-        """Takes over what `fit_subspace` found."""
+    def assign(self, fitted: dict[str, Array]) -> None:
+        """Takes over what `fit_subspace` found.
+
+        Args:
+            fitted: Values of the weights by name.
+        """
         for name, value in fitted.items():
             getattr(self, name).assign(value)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return self.project(interpolate(ops.cast(x, "float32")))
 
-    def project(self, x):
-        """Scores `(B, M)` of `(B, T, C)` without NaN."""
+    def project(self, x: Tensor) -> Tensor:
+        """Scores `(B, M)` of windows.
+
+        Args:
+            x: `(B, T, C)`, scaled, without NaN.
+        """
         return ops.matmul(self._coefficients(x), ops.transpose(self.mixing))
 
-    def inverse(self, scores):
-        """`(B, M)` or fewer leading scores -> `(B, T, C)`, float32."""
+    def inverse(self, scores: Tensor) -> Tensor:
+        """Scores -> windows `(B, T, C)`, float32.
+
+        Args:
+            scores: `(B, M)`, or fewer, the leading ones.
+        """
         scores = ops.cast(scores, "float32")
         coefficients = ops.matmul(scores, self.mixing[: scores.shape[-1]])
         shape = (-1, self.cosines, self.channel_components)
         in_channels = ops.matmul(ops.reshape(coefficients, shape), self.channel_basis)
         return ops.matmul(ops.transpose(ops.cast(self.time_basis, "float32")), in_channels)
 
-    def _coefficients(self, x):
+    def _coefficients(self, x: Tensor) -> Tensor:
         """`(B, K * P)`: products of cosines and channel components."""
         components = ops.matmul(x, ops.transpose(self.channel_basis))
         coefficients = ops.matmul(ops.cast(self.time_basis, "float32"), components)
         return ops.reshape(coefficients, (-1, self.features))
 
-    def expectation(self, z):
-        """Scores `w * z` of latents `(B, Z)`: as many as there are latents, or components."""
+    def expectation(self, z: Tensor) -> Tensor:
+        """Scores `w * z`: as many as there are latents, or components.
+
+        Args:
+            z: `(B, Z)`.
+        """
         z = ops.convert_to_tensor(z, "float32")[:, : self.components]
         variances = self.variances[: z.shape[-1]]
         return z * ops.sqrt(ops.maximum(variances - self.noise, 0.0))
 
-    def posterior(self, scores, latents):
-        """`mu` `(B, Z)` and `logvar` `(Z,)` of probabilistic PCA, those of the prior beyond `M`."""
+    def posterior(self, scores: Tensor, latents: int) -> tuple[Tensor, Tensor]:
+        """`mu` `(B, Z)` and `logvar` `(Z,)` of probabilistic PCA, those of the prior beyond `M`.
+
+        Args:
+            scores: `(B, M)`.
+            latents: Number `Z` of latents.
+        """
         variances = self.variances[:latents]
         weights = ops.sqrt(ops.maximum(variances - self.noise, 0.0)) / variances
         beyond = max(0, latents - self.components)
         mu = ops.pad(scores[:, :latents] * weights, ((0, 0), (0, beyond)))
         return mu, ops.pad(ops.log(self.noise / variances), ((0, beyond),))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], self.components)
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {
             **super().get_config(),
             "seq_len": self.seq_len,
@@ -123,7 +150,7 @@ class LinearPath(keras.layers.Layer):
         }
 
 
-def cosine_basis(steps, count):
+def cosine_basis(steps: int, count: int) -> Array:
     """The `count` slowest of the orthonormal cosines (DCT-II) on `steps` samples, `(count, T)`."""
     k, t = np.arange(count)[:, None], np.arange(steps) + 0.5
     basis = np.cos(np.pi * k * t / steps) * np.sqrt(2.0 / steps)
@@ -131,7 +158,13 @@ def cosine_basis(steps, count):
     return basis.astype("float32")
 
 
-def fit_subspace(path, windows, latents, valid=None, shrinkage=None):
+def fit_subspace(
+    path: LinearPath,
+    windows: Callable[[], Iterable[Array]],
+    latents: int,
+    valid: Callable[[], Iterable[Array]] | None = None,
+    shrinkage: float | None = None,
+) -> tuple[dict[str, Array], float]:
     """What a `LinearPath` is to be, from training windows.
 
     The second moments `S` of the coefficients are shrunk to their diagonal,
@@ -175,19 +208,22 @@ def fit_subspace(path, windows, latents, valid=None, shrinkage=None):
     return {name: value.astype("float32") for name, value in fitted.items()}, shrinkage
 
 
-def _filled(batches):
+def _filled(batches: Iterable[Array]) -> Iterator[Array]:
     return map(interpolated, batches)
 
 
-def _second_moment(rows):
+def _second_moment(rows: Array) -> Array:
     rows = rows.astype("float64")
     return rows.T @ rows
 
 
-def _coefficient_moment(path, windows):
+def _coefficient_moment(
+    path: LinearPath, windows: Callable[[], Iterable[Array]]
+) -> tuple[Array, float]:
     """Mean outer product of the coefficients, and mean squared length of the windows."""
     channel_basis = ops.convert_to_numpy(path.channel_basis)
-    moment, total, count = 0.0, 0.0, 0
+    moment: Any = 0.0
+    total, count = 0.0, 0
     for x in _filled(windows()):
         coefficients = (path.time_basis @ (x @ channel_basis.T)).reshape(len(x), -1)
         moment = moment + _second_moment(coefficients)
@@ -196,11 +232,11 @@ def _coefficient_moment(path, windows):
     return moment / count, total / count
 
 
-def _components(moment, shrinkage, count):
+def _components(moment: Array, shrinkage: float, count: int) -> Array:
     """The leading `count` eigenvectors of the shrunk moment, `(count, F)`."""
     shrunk = (1 - shrinkage) * moment + shrinkage * np.diag(np.diag(moment))
     return np.linalg.eigh(shrunk)[1][:, ::-1][:, :count].T
 
 
-def _captured(components, moment):
+def _captured(components: Array, moment: Array) -> float:
     return np.einsum("mf,fg,mg->", components, moment, components)

@@ -1,11 +1,14 @@
 """What is minimised: reconstruction losses and the KL divergence, one value per example."""
 
-from numbers import Real
-
 import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.config import REDUCTIONS
+from ceneurovae.hints import Tensor
+
+# What is no tensor, and can be checked.
+NUMBER = (int, float, np.integer, np.floating)
 LOG_TWO_PI = float(np.log(2 * np.pi))
 # Error from which the Huber loss is linear, in standard deviations of a channel.
 HUBER_DELTA = 1.0
@@ -28,27 +31,43 @@ LOG_FACTORIAL_SERIES = (
 )
 
 
-def _reduce(values, observed, reduction):
+def require_reduction(reduction: object) -> None:
+    """Raises a `ValueError` unless `reduction` is `"sum"` or `"mean"`."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(REDUCTIONS)}.")
+
+
+def require_delta(delta: object) -> None:
+    """Raises a `ValueError` if the `delta` of a Huber loss is a number that is not above 0."""
+    if isinstance(delta, NUMBER) and not delta > 0:
+        raise ValueError(
+            f"delta is {delta!r}, expected a number above 0, in the units of the values. "
+            f"Use {HUBER_DELTA} for standardised ones."
+        )
+
+
+def _reduce(values: Tensor, observed: Tensor, reduction: str) -> Tensor:
     """`(B, T, C)` -> `(B,)` over the observed entries; an example with none gives 0."""
+    require_reduction(reduction)
     total = ops.sum(ops.where(observed, values, ops.zeros_like(values)), axis=(1, 2))
     if reduction == "sum":
         return total
     return total / ops.maximum(ops.sum(ops.cast(observed, total.dtype), axis=(1, 2)), 1.0)
 
 
-def _observed(y_true, *predicted):
+def _observed(y_true: Tensor, *predicted: Tensor) -> tuple[Tensor, ...]:
     """All in float32 and 0 where `y_true` is missing, then what is observed.
 
     Zeros before the arithmetic keep NaN and infinity out of it, so that they cannot reach a
     gradient; `_reduce` takes the result of the arithmetic on them out again.
     """
-    y_true, *predicted = (ops.cast(values, "float32") for values in (y_true, *predicted))
-    observed = ops.logical_not(ops.isnan(y_true))
-    return *(ops.where(observed, values, 0.0) for values in (y_true, *predicted)), observed
+    given = [ops.cast(values, "float32") for values in (y_true, *predicted)]
+    observed = ops.logical_not(ops.isnan(given[0]))
+    return *(ops.where(observed, values, 0.0) for values in given), observed
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def loss_mse(y_true, y_pred, reduction="sum"):
+def loss_mse(y_true: Tensor, y_pred: Tensor, reduction: str = "sum") -> Tensor:
     """Squared error of each example, `sum((y_pred - y_true)^2)`.
 
     Args:
@@ -58,13 +77,18 @@ def loss_mse(y_true, y_pred, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y_true, y_pred, observed = _observed(y_true, y_pred)
     return _reduce(ops.square(y_pred - y_true), observed, reduction)
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def loss_huber(y_true, y_pred, delta=HUBER_DELTA, reduction="sum"):
+def loss_huber(
+    y_true: Tensor, y_pred: Tensor, delta: float = HUBER_DELTA, reduction: str = "sum"
+) -> Tensor:
     """Huber loss of each example: quadratic up to an error of `delta`, linear above.
 
     `0.5 * e^2` where `|e| <= delta`, else `delta * (|e| - 0.5 * delta)` (Huber, "Robust
@@ -78,7 +102,11 @@ def loss_huber(y_true, y_pred, delta=HUBER_DELTA, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither, or `delta` a number that is not above 0.
     """
+    require_delta(delta)
     y_true, y_pred, observed = _observed(y_true, y_pred)
     size = ops.abs(y_pred - y_true)
     inside = ops.minimum(size, delta)
@@ -86,7 +114,7 @@ def loss_huber(y_true, y_pred, delta=HUBER_DELTA, reduction="sum"):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def loss_gaussian(y_true, y_pred, logvar, reduction="sum"):
+def loss_gaussian(y_true: Tensor, y_pred: Tensor, logvar: Tensor, reduction: str = "sum") -> Tensor:
     """Negative log-likelihood of each example under `N(y_pred, exp(logvar))`, in nats.
 
     `0.5 * (log(2 pi) + logvar + e^2 / exp(logvar))` with `e = y_pred - y_true`, nothing left
@@ -102,6 +130,9 @@ def loss_gaussian(y_true, y_pred, logvar, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y_true, y_pred, logvar, observed = _observed(y_true, y_pred, logvar)
     scaled = (y_pred - y_true) * ops.exp(-0.5 * logvar)
@@ -109,7 +140,7 @@ def loss_gaussian(y_true, y_pred, logvar, reduction="sum"):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def loss_poisson(y_true, log_rate, reduction="sum"):
+def loss_poisson(y_true: Tensor, log_rate: Tensor, reduction: str = "sum") -> Tensor:
     """Negative log-likelihood of each example under a Poisson distribution, in nats.
 
     `exp(log_rate) - y * log_rate + log(y!)`, nothing left out. Use it for counts of spikes.
@@ -125,6 +156,9 @@ def loss_poisson(y_true, log_rate, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y, log_rate, observed = _observed(y_true, log_rate)
     large, below, above = _split_at_stirling(y)
@@ -135,7 +169,7 @@ def loss_poisson(y_true, log_rate, reduction="sum"):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def loss_bernoulli(y_true, logit, reduction="sum"):
+def loss_bernoulli(y_true: Tensor, logit: Tensor, reduction: str = "sum") -> Tensor:
     """Negative log-likelihood of each example under a Bernoulli distribution, in nats.
 
     `softplus(logit) - y * logit`, for what is or is not, such as a state of behaviour. It is
@@ -149,6 +183,9 @@ def loss_bernoulli(y_true, logit, reduction="sum"):
 
     Returns:
         `(B,)`, float32.
+
+    Raises:
+        ValueError: if `reduction` is neither.
     """
     y, logit, observed = _observed(y_true, logit)
     values = y * ops.softplus(-logit) + (1.0 - y) * ops.softplus(logit)
@@ -156,7 +193,7 @@ def loss_bernoulli(y_true, logit, reduction="sum"):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def log_factorial(y):
+def log_factorial(y: Tensor) -> Tensor:
     """`log(y!) = log(gamma(y + 1))`, to float32 precision for every real `y >= 0`.
 
     From `y = 4` Stirling's series (Abramowitz & Stegun, "Handbook of mathematical functions",
@@ -174,13 +211,13 @@ def log_factorial(y):
     return ops.where(large, stirling, _log_factorial_below(below))
 
 
-def _split_at_stirling(y):
+def _split_at_stirling(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Where `y` is large; `y` where it is not, else 0; `y` where it is, else the smallest such."""
     large = y >= STIRLING_FROM
     return large, ops.where(large, 0.0, y), ops.where(large, y, STIRLING_FROM)
 
 
-def _stirling(y):
+def _stirling(y: Tensor) -> Tensor:
     """`log(y!) - y * (log(y) - 1)` for `y >= 4`; what is left out is below 4e-9."""
     inverse = 1.0 / y
     square = ops.square(inverse)
@@ -188,7 +225,7 @@ def _stirling(y):
     return 0.5 * (LOG_TWO_PI + ops.log(y)) + inverse * tail
 
 
-def _log_factorial_below(y):
+def _log_factorial_below(y: Tensor) -> Tensor:
     """`log(y!)` for `0 <= y < 4`."""
     rest, product = y - 1.0, ops.ones_like(y)
     for _ in range(3):
@@ -204,7 +241,7 @@ def _log_factorial_below(y):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def kl_divergence(mu, logvar):
+def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL divergence of `N(mu, exp(logvar))` from `N(0, 1)`, for each latent.
 
     `-0.5 * (1 + logvar - mu^2 - exp(logvar))` (Kingma & Welling, "Auto-encoding variational
@@ -222,7 +259,7 @@ def kl_divergence(mu, logvar):
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
-def kl_objective(kl, free_bits=0.0, capacity=0.0):
+def kl_objective(kl: Tensor, free_bits: float = 0.0, capacity: Tensor = 0.0) -> Tensor:
     """What is minimised of the KL divergence: by default its sum over the latents.
 
     `free_bits` keeps latents from collapsing onto the prior: over a batch, latent `j` counts as
@@ -260,7 +297,7 @@ def kl_objective(kl, free_bits=0.0, capacity=0.0):
         ("free_bits", free_bits, "count the KL of every latent"),
         ("capacity", capacity, "have the KL as small as it gets"),
     ):
-        if isinstance(value, Real) and not value >= 0:
+        if isinstance(value, NUMBER) and not value >= 0:
             raise ValueError(
                 f"{name} is {value}, expected a number of nats, 0 or above. Use 0 to {off}."
             )
@@ -272,9 +309,9 @@ def kl_objective(kl, free_bits=0.0, capacity=0.0):
     return total if _is_zero(capacity) else ops.abs(total - ops.cast(capacity, "float32"))
 
 
-def _is_zero(value):
+def _is_zero(value: object) -> bool:
     """Whether it is a number and 0: a tensor or a weight may become something else."""
-    return isinstance(value, Real) and value == 0
+    return isinstance(value, NUMBER) and value == 0
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -285,5 +322,5 @@ class BatchMean(keras.losses.Loss):
     devices share one.
     """
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return y_pred

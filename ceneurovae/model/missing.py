@@ -1,11 +1,15 @@
 """Missing data: NaN is the one mark for it; a mask given beside the values becomes NaN."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.hints import Array, Data, Tensor
 
-def fold_mask(batch):
+
+def fold_mask(batch: Data) -> Tensor:
     """`x`, or a pair `(x, mask)`, as one float32 tensor with NaN where nothing was observed.
 
     Args:
@@ -31,13 +35,13 @@ def fold_mask(batch):
     return ops.where(ops.cast(mask, "bool"), x, ops.full_like(x, float("nan")))
 
 
-def split_missing(x):
+def split_missing(x: Tensor) -> tuple[Tensor, Tensor]:
     """`(B, T, C)` with NaN -> values with 0 in their place, and 1 where observed, else 0."""
     observed = ops.logical_not(ops.isnan(x))
     return ops.where(observed, x, ops.zeros_like(x)), ops.cast(observed, x.dtype)
 
 
-def interpolate(x):
+def interpolate(x: Tensor) -> Tensor:
     """`(B, T, C)` with NaN -> without: straight lines in time between what was observed.
 
     Before the first and after the last observed sample of a channel its value is kept; a channel
@@ -46,14 +50,14 @@ def interpolate(x):
     return ops.cond(ops.any(ops.isnan(x)), lambda: _interpolated(x), lambda: x)
 
 
-def interpolated(x):
+def interpolated(x: Array) -> Array:
     """`interpolate` of NumPy, at once: JAX compiles both branches of `interpolate` at each call."""
     if not np.isnan(x).any():
         return x
     return ops.convert_to_numpy(_interpolated(ops.convert_to_tensor(x, "float32")))
 
 
-def _interpolated(x):
+def _interpolated(x: Tensor) -> Tensor:
     steps = x.shape[1]
     time = ops.reshape(ops.arange(steps, dtype=x.dtype), (1, steps, 1))
     time = ops.where(ops.isnan(x), x, time)  # of each observed sample, NaN where there is none
@@ -67,7 +71,7 @@ def _interpolated(x):
     return value
 
 
-def _carried(x, backward=False):
+def _carried(x: Tensor, backward: bool = False) -> Tensor:
     """Every NaN replaced by the last value before it, or the next one after it, if there is one.
 
     In `log2(T)` steps, each of which doubles how far values are carried.
@@ -89,7 +93,7 @@ class MissingDataModel(keras.Model):
     the batch, on TensorFlow and PyTorch the batch alone.
     """
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         # Keras under JAX notes its state after every step, and would track each array of it: a
         # tenth of the time of a small step.
         if name == "_jax_state":
@@ -97,19 +101,19 @@ class MissingDataModel(keras.Model):
         else:
             super().__setattr__(name, value)
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         *state, batch = args
         return super().train_step(*state, self._input_and_target(batch, training=True))
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         *state, batch = args
         return super().test_step(*state, self._input_and_target(batch))
 
-    def predict_step(self, *args):
+    def predict_step(self, *args: Any) -> Any:
         *state, batch = args
         return super().predict_step(*state, self._input_and_target(batch))
 
-    def _input_and_target(self, batch, training=False):
+    def _input_and_target(self, batch: Data, training: bool = False) -> tuple[Any, Any, Any]:
         x, mask, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x = fold_mask(x if mask is None else (x, mask))
         return x, x, sample_weight

@@ -1,7 +1,11 @@
 """Fully connected layers on vectors of features, with an output that starts at zero."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from ceneurovae.hints import JSON, Shape, Tensor
 
 CLIP = 5.0
 
@@ -27,7 +31,14 @@ class MLP(keras.layers.Layer):
         `(B, m)`.
     """
 
-    def __init__(self, units, hidden_dim=256, num_layers=3, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        units: int,
+        hidden_dim: int = 256,
+        num_layers: int = 3,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.settings = {
             "units": units,
@@ -43,19 +54,19 @@ class MLP(keras.layers.Layer):
         self.drop = keras.layers.Dropout(dropout, dtype=dtype)
         self.readout = keras.layers.Dense(units, kernel_initializer="zeros", dtype=dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for layer in (*self.hidden, self.readout):
             layer.build(input_shape)
             input_shape = (*input_shape[:-1], self.settings["hidden_dim"])
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         x = x / ops.sqrt(1.0 + ops.square(x / CLIP))
         for layer in self.hidden:
             x = self.drop(layer(x), training=training)
         return self.readout(x)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.settings["units"])
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), **self.settings}

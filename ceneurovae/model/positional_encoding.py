@@ -1,8 +1,12 @@
 """Tells a layer that treats all time steps alike where in the window it is."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from ceneurovae.hints import JSON, Array, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -32,13 +36,13 @@ class PositionalEncoding(keras.layers.Layer):
     [[0.0, 1.0, 0.0, 1.0], [0.841, 0.54, 0.01, 1.0]]
     """
 
-    def __init__(self, kind="sinusoidal", **kwargs):
+    def __init__(self, kind: str = "sinusoidal", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if kind not in ("sinusoidal", "learned"):
             raise ValueError(f"kind is {kind!r}, expected one of sinusoidal, learned.")
         self.kind = kind
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         steps, features = input_shape[-2:]
         if self.kind == "learned":
             self.table = self.add_weight(
@@ -47,17 +51,17 @@ class PositionalEncoding(keras.layers.Layer):
         else:
             self.table = sinusoidal_table(steps, features)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return x + ops.cast(self.table, x.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "kind": self.kind}
 
 
-def sinusoidal_table(steps, features):
+def sinusoidal_table(steps: int, features: int) -> Array:
     """The sinusoidal encoding of positions `0 ... steps - 1`: `(steps, features)`, float32."""
     if features % 2:
         raise ValueError(

@@ -1,12 +1,14 @@
 """Half precision where it is safe: inside the networks, in training steps."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MIXED = "mixed_bfloat16"
 
 
 @contextmanager
-def in_bfloat16(*networks):
+def in_bfloat16(*networks: Any) -> Iterator[None]:
     """A context in which layers of float32 compute in bfloat16, with their weights in float32.
 
     It counts where a layer is called or traced (Micikevicius et al., "Mixed precision training",

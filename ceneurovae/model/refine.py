@@ -1,6 +1,14 @@
 """Improves a posterior on the decoder: on new data it is the encoder that errs, not the decoder."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from keras import ops
+
+from ceneurovae.hints import Tensor
+
+if TYPE_CHECKING:
+    from ceneurovae.model.vae import NeuroBehaviorVAE
 
 # Steps where refinement is asked for.
 REFINE = 10
@@ -17,7 +25,9 @@ ROUNDING = 1e-5
 TOLERANCE = 1e-3
 
 
-def refine_posterior(model, x, mu, logvar, steps):
+def refine_posterior(
+    model: "NeuroBehaviorVAE", x: Tensor, mu: Tensor, logvar: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
     """The mode of the posterior, and the variances of the normal distribution that fits there.
 
     Maximises `log p(x | z) - |z|^2 / 2` over `z` from `mu`, with the decoder and its likelihood, by
@@ -41,13 +51,13 @@ def refine_posterior(model, x, mu, logvar, steps):
     mu = ops.cast(mu, "float32")
     latents = mu.shape[-1]
 
-    def loss(z):
+    def loss(z: Tensor) -> Tensor:
         scaled = _decoded(model, z)
         expected = model.likelihood.expectation(scaled, model.scaler)
         misfit = model.likelihood.loss(x, expected, model.scaler)
         return misfit + 0.5 * ops.sum(ops.square(z), axis=-1)
 
-    def derivative(z):
+    def derivative(z: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient `(B, Z)` and Gauss-Newton matrix `(B, Z, Z)` of minus the loss."""
         scaled, jacobian = slopes(lambda z: _decoded(model, z), z)
         entries = jacobian.shape[-1]
@@ -57,7 +67,9 @@ def refine_posterior(model, x, mu, logvar, steps):
         matrix = ops.matmul(weighted, ops.transpose(jacobian, (0, 2, 1)))
         return gradient, matrix + ops.eye(latents, dtype="float32")
 
-    def improve(step, z, best, damping, diagonal, moving):
+    def improve(
+        step: Tensor, z: Tensor, best: Tensor, damping: Tensor, diagonal: Tensor, moving: Tensor
+    ) -> tuple[Tensor, ...]:
         gradient, matrix = derivative(z)
         current = ops.diagonal(matrix, axis1=-2, axis2=-1)
         diagonal = ops.where(moving[:, None], current, diagonal)
@@ -73,7 +85,9 @@ def refine_posterior(model, x, mu, logvar, steps):
         moved = ops.any(ops.abs(change) > TOLERANCE, axis=-1)
         return step + 1, z, best, damping, diagonal, ops.logical_and(moving, moved)
 
-    def unfinished(step, z, best, damping, diagonal, moving):
+    def unfinished(
+        step: Tensor, z: Tensor, best: Tensor, damping: Tensor, diagonal: Tensor, moving: Tensor
+    ) -> Tensor:
         return ops.logical_and(step < steps, ops.any(moving))
 
     if not steps:
@@ -95,7 +109,7 @@ def refine_posterior(model, x, mu, logvar, steps):
     return mu, -ops.log(diagonal)
 
 
-def slopes(decode, z):
+def slopes(decode: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     """Windows `(B, T, C)` of latents `(B, Z)`, and their derivatives `(B, Z, T * C)`.
 
     By finite differences, which takes no more than the forward pass on any backend.
@@ -107,5 +121,5 @@ def slopes(decode, z):
     return window, (moved - ops.reshape(window, (-1, 1, entries))) / DIFFERENCE
 
 
-def _decoded(model, z):
+def _decoded(model: "NeuroBehaviorVAE", z: Tensor) -> Tensor:
     return ops.cast(model.decoder(z), "float32")

@@ -1,14 +1,20 @@
 """What the decoder leaves out of a window, as a normal distribution, and what it says of gaps."""
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.hints import JSON, Array, Data, Shape, Tensor
 from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.hidden_patterns import hide_pattern
 from ceneurovae.model.linear_path import LinearPath, fit_subspace
 from ceneurovae.model.missing import split_missing
 from ceneurovae.model.scaler import some_windows
+
+if TYPE_CHECKING:
+    from ceneurovae.model.vae import NeuroBehaviorVAE
 
 MOST_COMPONENTS = 64
 # Windows whose covariances in time have more entries than this are too many for it.
@@ -21,13 +27,13 @@ SLOPES = 2**21
 # Of validation windows so many that what they take to condition on stays within a second or so.
 MOST_VALID_WINDOWS, LEAST_VALID_WINDOWS, VALID_ENTRIES = 64, 8, 2**23
 # In the order in which they are chosen.
-CHOICES = {
+CHOICES: dict[str, tuple[float, ...]] = {
     "rank": (4, 16, 64),
     "drift": (0.0, 0.01, 0.1, 1.0),
     "stationary": (0.0, 0.5, 1.0),
     "shared": (0.0, 0.1, 0.5, 0.9, 0.97, 0.99),
 }
-UNCHOSEN = {
+UNCHOSEN: JSON = {
     "network": 1,
     "rank": 64,
     "shared": 0.5,
@@ -61,7 +67,7 @@ class ResidualGaussian(keras.layers.Layer):
         channels: Number `C` of channels.
     """
 
-    def __init__(self, seq_len, channels, **kwargs):
+    def __init__(self, seq_len: int, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seq_len = seq_len
         self.channels = channels
@@ -70,7 +76,7 @@ class ResidualGaussian(keras.layers.Layer):
         )
         self.seed_generator = keras.random.SeedGenerator()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         self.components.build()
         shape = (self.channels, self.seq_len, self.seq_len)
         self.own = fixed_weight(self, "own", shape, _identities)
@@ -78,8 +84,15 @@ class ResidualGaussian(keras.layers.Layer):
         self.network = fixed_weight(self, "network", (), "ones")
 
     def assign(
-        self, moments, shared, stationary, drift, network=1, rank=MOST_COMPONENTS, level=1.0
-    ):
+        self,
+        moments: tuple[dict[str, Array], Array],
+        shared: float,
+        stationary: float,
+        drift: float,
+        network: float = 1,
+        rank: int = MOST_COMPONENTS,
+        level: float = 1.0,
+    ) -> None:
         """Takes over the covariance of residuals.
 
         Args:
@@ -107,24 +120,32 @@ class ResidualGaussian(keras.layers.Layer):
         self.components.variances.assign(level * fitted["variances"])
         self.own.assign(level * (_positive(covariances - in_common) + variances * walk))
 
-    def whiten(self, variance):
-        """Makes it white noise again."""
+    def whiten(self, variance: Array) -> None:
+        """Makes it white noise again.
+
+        Args:
+            variance: That of the noise, in scaled units.
+        """
         self.shared.assign(0.0)
         self.own.assign(float(variance) * _identities(self.own.shape, "float32"))
 
-    def reseed(self, seed):
-        """Makes the next draws a function of a whole number."""
+    def reseed(self, seed: int) -> None:
+        """Makes the next draws a function of a seed.
+
+        Args:
+            seed: Whole number.
+        """
         fresh = keras.random.SeedGenerator(seed)
         self.seed_generator.state.assign(fresh.state)
 
-    def loadings(self):
+    def loadings(self) -> Tensor:
         """`(C, T, M)`: the components, scaled by their share in the deviations."""
         deviations = ops.sqrt(self.shared * ops.convert_to_tensor(self.components.variances))
         # Not `diag`, whose static shape Keras 3.12 loses on TensorFlow.
         windows = self.components.inverse(deviations * ops.eye(deviations.shape[0]))
         return ops.transpose(windows, (2, 1, 0))
 
-    def condition(self, residual, slopes, draws=0):
+    def condition(self, residual: Tensor, slopes: Tensor, draws: int = 0) -> Tensor:
         """Conditional mean of residuals, given those that were observed, and draws.
 
         What is observed is `J z + r`, with `z` normal with variance 1 and `r` of this distribution;
@@ -146,7 +167,7 @@ class ResidualGaussian(keras.layers.Layer):
             joint = ops.concatenate([joint, self._joint(slopes, draws)], axis=-1)
         return joint + self._conditional(value[..., None] - joint, observed, slopes)
 
-    def _joint(self, slopes, draws):
+    def _joint(self, slopes: Tensor, draws: int) -> Tensor:
         """Draws of whole windows, `(B, T, C, draws)`."""
         columns = self._columns(slopes)
         batch, size = ops.shape(columns)[0], columns.shape[-1]
@@ -156,7 +177,7 @@ class ResidualGaussian(keras.layers.Layer):
         drawn = ops.matmul(columns, causes) + ops.matmul(ops.cholesky(self.own), noise)
         return ops.transpose(drawn, (0, 2, 1, 3))
 
-    def _columns(self, slopes):
+    def _columns(self, slopes: Tensor) -> Tensor:
         """`(B, C, T, Z + M)`: how everything that channels share moves a window."""
         slopes = ops.transpose(slopes, (0, 2, 1, 3))
         loadings = ops.broadcast_to(
@@ -164,7 +185,7 @@ class ResidualGaussian(keras.layers.Layer):
         )
         return ops.concatenate([slopes, loadings], axis=-1)
 
-    def _conditional(self, values, observed, slopes):
+    def _conditional(self, values: Tensor, observed: Tensor, slopes: Tensor) -> Tensor:
         """`(B, T, C, n)` of as many right-hand sides `values`, which count where `observed`."""
         seen = ops.transpose(observed, (0, 2, 1))[..., None]
         values = seen * ops.transpose(values, (0, 2, 1, 3))
@@ -186,11 +207,13 @@ class ResidualGaussian(keras.layers.Layer):
         mean = ops.matmul(columns, causes) + ops.matmul(ops.convert_to_tensor(self.own), weights)
         return ops.transpose(mean, (0, 2, 1, 3))
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "seq_len": self.seq_len, "channels": self.channels}
 
 
-def fit_residual(model, data, valid=None, choices=None):
+def fit_residual(
+    model: "NeuroBehaviorVAE", data: Data, valid: Data = None, choices: JSON | None = None
+) -> JSON:
     """Fits the `ResidualGaussian` of a trained model.
 
     Args:
@@ -217,7 +240,7 @@ def fit_residual(model, data, valid=None, choices=None):
     return choices
 
 
-def _residuals(model, data, most):
+def _residuals(model: "NeuroBehaviorVAE", data: Data, most: int) -> Array:
     """Of the most probable latents, on the decoder as imputation uses it, `(N, T, C)`."""
     noise = float(ops.convert_to_numpy(model.decoder.linear.noise))
     entries = model.residual.channels * model.residual.seq_len * model.config.latent_dim
@@ -233,7 +256,7 @@ def _residuals(model, data, most):
     return np.concatenate(parts).astype("float32")
 
 
-def _moments(layer, residuals):
+def _moments(layer: ResidualGaussian, residuals: Array) -> tuple[dict[str, Array], Array]:
     """Their components, as of `fit_subspace`, and the covariance in time of each channel."""
     fitted, _ = fit_subspace(layer.components, lambda: [residuals], MOST_COMPONENTS, shrinkage=0.0)
     observed = ~np.isnan(residuals)
@@ -244,7 +267,7 @@ def _moments(layer, residuals):
     return fitted, products / np.maximum(counts, 1)
 
 
-def _choose(model, data, valid):
+def _choose(model: "NeuroBehaviorVAE", data: Data, valid: Data) -> JSON:
     """The choices for which what is hidden in validation windows is filled in best."""
     layer = model.residual
     most = VALID_ENTRIES // (layer.channels * layer.seq_len**2)
@@ -257,19 +280,20 @@ def _choose(model, data, valid):
         layer.network.assign(network)
         residuals = _residuals(model, data, FIT_WINDOWS)
         moments = _moments(layer, residuals)
-        level = np.nanmean(np.square(_residuals(model, windows, most)))
-        level = float(level / np.nanmean(np.square(residuals)))
+        spread = np.nanmean(np.square(_residuals(model, windows, most)))
+        level = float(spread / np.nanmean(np.square(residuals)))
         tasks = [_Task(model, windows, kind) for kind in kinds]
 
         best = {**UNCHOSEN, "network": network, "level": level}
-        errors = {}
+        errors: dict[tuple[float, ...], float] = {}
         for name, values in CHOICES.items():
             for choices in ({**best, name: value} for value in values):
                 key = tuple(choices.values())
                 if key not in errors:
                     layer.assign(moments, **choices)
                     errors[key] = sum(task.log_error(layer) for task in tasks)
-            best = dict(zip(best, min(errors, key=errors.get), strict=True))
+            least = min(errors, key=errors.__getitem__)
+            best = dict(zip(best, least, strict=True))
         found.append((min(errors.values()), best))
     return min(found, key=lambda pair: pair[0])[1]
 
@@ -277,7 +301,7 @@ def _choose(model, data, valid):
 class _Task:
     """Validation windows with entries hidden, encoded once for all choices."""
 
-    def __init__(self, model, windows, kind):
+    def __init__(self, model: "NeuroBehaviorVAE", windows: Array, kind: str) -> None:
         span = {"span": max(1, windows.shape[1] // 4)} if kind in ("spans", "end") else {}
         hidden = hide_pattern(windows.shape, kind, **span)
         target = model.scaler.as_numpy(windows)
@@ -285,23 +309,23 @@ class _Task:
         self.target = np.where(hidden, target, np.nan) - self.origin
         self.residual = np.where(hidden, np.nan, target - self.origin)
 
-    def log_error(self, layer):
+    def log_error(self, layer: ResidualGaussian) -> float:
         """Logarithm of the mean squared error of what was hidden."""
         filled = ops.convert_to_numpy(layer.condition(self.residual, self.slopes))[..., 0]
         return float(np.log(np.nanmean(np.square(filled - self.target))))
 
 
-def _positive(matrices):
+def _positive(matrices: Array) -> Array:
     """The matrices with eigenvalues of at least a share of the mean variance."""
     values, vectors = np.linalg.eigh(matrices)
     values = np.maximum(values, LEAST_NOISE * np.maximum(_variances(matrices)[:, 0], LEAST_NOISE))
     return (vectors * values[:, None]) @ vectors.swapaxes(1, 2)
 
 
-def _variances(matrices):
+def _variances(matrices: Array) -> Array:
     """Mean of the diagonal of each, `(C, 1, 1)`."""
     return np.trace(matrices, axis1=1, axis2=2)[:, None, None] / matrices.shape[1]
 
 
-def _identities(shape, dtype):
+def _identities(shape: Shape, dtype: Any) -> Tensor:
     return ops.zeros(shape, dtype) + ops.eye(shape[-1], dtype=dtype)

@@ -1,7 +1,11 @@
 """The reparameterised draw from the posterior."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from ceneurovae.hints import JSON, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -27,20 +31,20 @@ class Sampling(keras.layers.Layer):
     (2, 3)
     """
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         mu, logvar = inputs
         deviation = ops.exp(0.5 * ops.cast(logvar, "float32"))
         noise = keras.random.normal(ops.shape(mu), dtype="float32", seed=self.seed_generator)
         return ops.cast(ops.cast(mu, "float32") + deviation * noise, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape[0]
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "seed": self.seed}

@@ -1,11 +1,14 @@
 """Per-channel standardisation that lives inside the model and ignores missing values."""
 
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from ceneurovae.hints import JSON, Array, Data, Shape, Tensor
 from ceneurovae.model.fixed import fixed_weight
 from ceneurovae.model.missing import fold_mask
 
@@ -39,7 +42,9 @@ class ChannelScaler(keras.layers.Layer):
     [-1.0, 1.0, 3.0]
     """
 
-    def __init__(self, scale="channel", groups=None, **kwargs):
+    def __init__(
+        self, scale: str = "channel", groups: Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if scale not in ("channel", "group", "none"):
             raise ValueError(f"scale is {scale!r}, expected one of channel, group, none.")
@@ -48,22 +53,22 @@ class ChannelScaler(keras.layers.Layer):
         self.scale = scale
         self.groups = None if groups is None else tuple(groups)
 
-    def build(self, input_shape):
-        shape = (input_shape[-1],)
-        if self.scale == "group" and len(self.groups) != shape[0]:
+    def build(self, input_shape: Shape) -> None:
+        shape, groups = (input_shape[-1],), self.groups or ()
+        if self.scale == "group" and len(groups) != shape[0]:
             raise ValueError(
-                f"There are {len(self.groups)} groups for {shape[0]} channels. Name one for each."
+                f"There are {len(groups)} groups for {shape[0]} channels. Name one for each."
             )
         self.mean = fixed_weight(self, "mean", shape, "zeros")
         self.std = fixed_weight(self, "std", shape, "ones")
         self.count = fixed_weight(self, "count", shape, "zeros")
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         """Whether `adapt` has been called, on this layer or on the one it was loaded from."""
         return self.built and bool(ops.convert_to_numpy(self.count).any())
 
-    def adapt(self, data):
+    def adapt(self, data: Data) -> None:
         """Fits the scaler in one pass over `data`.
 
         Args:
@@ -75,7 +80,9 @@ class ChannelScaler(keras.layers.Layer):
         Raises:
             ValueError: if `data` is empty or a channel was never observed.
         """
-        count = mean = squares = 0.0
+        count: Any = 0.0
+        mean: Any = 0.0
+        squares: Any = 0.0
         source = getattr(data, "source", None)
         for x in iterate_batches(data) if source is None else source.samples():
             x = x.reshape(-1, x.shape[-1])
@@ -113,39 +120,47 @@ class ChannelScaler(keras.layers.Layer):
         self.std.assign(self._scales(np.where(constant, 1.0, std), constant))
         self.count.assign(count)
 
-    def _scales(self, std, constant):
+    def _scales(self, std: Array, constant: Array) -> Array:
         """What each channel is divided by, from the standard deviations, 1 where constant."""
         if self.scale == "none":
             return np.ones_like(std)
         if self.scale == "channel":
             return std
         scales = std.copy()
-        for group in set(self.groups):
-            members = np.array([name == group for name in self.groups]) & ~constant
+        for group in set(self.groups or ()):
+            members = np.array([name == group for name in self.groups or ()]) & ~constant
             if members.any():
                 scales[members] = np.sqrt(np.mean(np.square(std[members])))
         return scales
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return (x - ops.cast(self.mean, x.dtype)) / ops.cast(self.std, x.dtype)
 
-    def inverse(self, x):
-        """Scaled values `(..., C)` -> raw units."""
+    def inverse(self, x: Tensor) -> Tensor:
+        """Scaled values -> raw units.
+
+        Args:
+            x: `(..., C)`, in standard deviations of the channel.
+        """
         return x * ops.cast(self.std, x.dtype) + ops.cast(self.mean, x.dtype)
 
-    def as_numpy(self, x):
-        """Raw units `(..., C)` -> scaled values, as NumPy."""
+    def as_numpy(self, x: Tensor) -> Array:
+        """Raw units -> scaled values, as NumPy.
+
+        Args:
+            x: `(..., C)`, raw units, NaN for missing.
+        """
         mean, std = ops.convert_to_numpy(self.mean), ops.convert_to_numpy(self.std)
         return (ops.convert_to_numpy(x).astype("float32", copy=False) - mean) / std
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "scale": self.scale, "groups": self.groups}
 
 
-def iterate_batches(data, size=1024):
+def iterate_batches(data: Data, size: int = 1024) -> Iterator[Array]:
     """Batches of `data` as float NumPy arrays with NaN for missing.
 
     `data` is what `fit` takes: an array, a pair `(x, mask)` of arrays, or an iterable of either.
@@ -158,7 +173,7 @@ def iterate_batches(data, size=1024):
         yield ops.convert_to_numpy(fold_mask(batch))
 
 
-def some_windows(data, most=20_000, size=256):
+def some_windows(data: Data, most: int = 20_000, size: int = 256) -> Iterator[Array]:
     """Batches of at most `most` windows of `data`: evenly spaced ones, unless it is a stream.
 
     `data` is `Windows`, or what `iterate_batches` takes.
@@ -182,9 +197,9 @@ def some_windows(data, most=20_000, size=256):
                 return
 
 
-def _spaced(count, most):
+def _spaced(count: int, most: int) -> Array:
     return np.linspace(0, count - 1, min(count, most)).astype("int64")
 
 
-def _listed(flags):
+def _listed(flags: Array) -> str:
     return ", ".join(str(index) for index in np.flatnonzero(flags))

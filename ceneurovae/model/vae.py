@@ -1,13 +1,15 @@
 """The variational autoencoder: raw units and NaN in, raw units out."""
 
+from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
 from keras import ops
 
 from ceneurovae.config import VAEConfig
+from ceneurovae.hints import JSON, Array, Data, Shape, Tensor
 from ceneurovae.model.augmentation import Augmentation
 from ceneurovae.model.decoder import Decoder
 from ceneurovae.model.encoder import Encoder
@@ -25,27 +27,33 @@ from ceneurovae.model.scaler import ChannelScaler, iterate_batches, some_windows
 
 
 class VAEOutput(NamedTuple):
-    """What a forward pass gives: `(B, T, C)` in raw units, `(B, Z)`, `(B, Z)`."""
+    """What a forward pass gives.
 
-    reconstruction: object
-    mu: object
-    logvar: object
+    Args:
+        reconstruction: `(B, T, C)`, raw units.
+        mu: `(B, Z)`, mean of the posterior.
+        logvar: `(B, Z)`, logarithm of its variance.
+    """
+
+    reconstruction: Tensor
+    mu: Tensor
+    logvar: Tensor
 
 
 class TrainingOutput(NamedTuple):
     """A `VAEOutput`, and the `target` `(B, T, C)` that the window became in training."""
 
-    reconstruction: object
-    mu: object
-    logvar: object
-    target: object
+    reconstruction: Tensor
+    mu: Tensor
+    logvar: Tensor
+    target: Tensor
 
 
 class Posterior(NamedTuple):
     """What `encode` gives: `mu` and `logvar`, each `(N, Z)`."""
 
-    mu: object
-    logvar: object
+    mu: Tensor
+    logvar: Tensor
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -86,13 +94,13 @@ class NeuroBehaviorVAE(MissingDataModel):
     (16, 2)
     """
 
-    def __init__(self, config, **kwargs):
+    def __init__(self, config: VAEConfig, **kwargs: Any) -> None:
         # Raw units may not fit the range of half precision: the layers cast, after scaling.
         super().__init__(autocast=False, **kwargs)
         if not isinstance(config, VAEConfig):
             raise ValueError(f"config is a {type(config).__name__}, expected a VAEConfig.")
         self.config = config
-        self.shrinkage = None
+        self.shrinkage: float | None = None
         self.mixed_precision = False
         self.kl_weight = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", name="kl_weight"
@@ -101,7 +109,8 @@ class NeuroBehaviorVAE(MissingDataModel):
             config.scale, config.channel_groups, dtype="float32", name="scaler"
         )
         self.likelihood = make_likelihood(config, dtype="float32", name="likelihood")
-        self.augmentation = self.hiding = None
+        self.augmentation: Augmentation | None = None
+        self.hiding: Hiding | None = None
         if config.augment and self.likelihood.can_be_augmented:
             self.augmentation = Augmentation(dtype="float32", name="augmentation")
         if config.hide:
@@ -110,13 +119,14 @@ class NeuroBehaviorVAE(MissingDataModel):
             )
         self.sampling = Sampling(dtype="float32", name="sampling")
         self.encoder = Encoder(config.latent_dim, **self._network_settings(), name="encoder")
-        self.decoder = self.residual = None
+        self.decoder: Any = None  # a `Decoder`, once the channels are known
+        self.residual: Any = None  # a `ResidualGaussian`, unless windows are too large for it
         self.elbo_parts = ELBOParts(config.latent_dim)
         self.batch_mean = BatchMean()
         if config.channels is not None:
             self.build((None, config.seq_len, config.channels))
 
-    def _network_settings(self):
+    def _network_settings(self) -> JSON:
         config = self.config
         return {
             "hidden_dim": config.hidden_dim,
@@ -128,7 +138,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             "dtype": self.dtype_policy,
         }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self._check_window(input_shape)
         batch, steps, channels = input_shape
         self.decoder = Decoder(steps, channels, **self._network_settings(), name="decoder")
@@ -140,7 +150,7 @@ class NeuroBehaviorVAE(MissingDataModel):
             self.residual = ResidualGaussian(steps, channels, dtype="float32", name="residual")
             self.residual.build()
 
-    def _check_window(self, shape):
+    def _check_window(self, shape: Shape) -> None:
         expected = (self.config.seq_len, self.config.channels)
         fits = len(shape) == 3 and all(
             want in (None, got) for want, got in zip(expected, shape[1:], strict=True)
@@ -152,18 +162,18 @@ class NeuroBehaviorVAE(MissingDataModel):
                 "Give windows of that shape, or set seq_len and channels in the VAEConfig."
             )
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         if not self.mixed_precision:
             return super().train_step(*args)
         with in_bfloat16(self.encoder.network, self.decoder.network):
             return super().train_step(*args)
 
-    def _input_and_target(self, batch, training=False):
+    def _input_and_target(self, batch: Data, training: bool = False) -> tuple[Any, Any, Any]:
         x, y, sample_weight = super()._input_and_target(batch)
         # What is shown and what is asked for are drawn in `call`: JAX keeps random state for it.
         return ({"window": x} if training else x), y, sample_weight
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: bool = False) -> VAEOutput | TrainingOutput:
         from_step = isinstance(inputs, dict)
         x = target = fold_mask(inputs["window"] if from_step else inputs)
         self._check_window(x.shape)
@@ -185,17 +195,24 @@ class NeuroBehaviorVAE(MissingDataModel):
             return TrainingOutput(reconstruction, mu, logvar, target)
         return VAEOutput(reconstruction, mu, logvar)
 
-    def _refined(self, x, mu, logvar, further=0):
+    def _refined(self, x: Tensor, mu: Tensor, logvar: Tensor, further: int = 0) -> Posterior:
         """The `Posterior` after the steps that are part of encoding, and further ones."""
         steps = self.config.encoder_steps + further
         return Posterior(*refine_posterior(self, x, mu, logvar, steps))
 
-    def _expectation(self, z, training=False, share=1.0):
+    def _expectation(self, z: Tensor, training: bool = False, share: Tensor = 1.0) -> Tensor:
         """Latents -> expected values in raw units."""
         scaled = ops.cast(self.decoder(z, training=training, share=share), "float32")
         return self.likelihood.expectation(scaled, self.scaler)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Any = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Mean over the batch of `reconstruction + kl_weight * kl`; updates the metrics.
 
         `kl` is that of `kl_objective`, with the free bits and the capacity of the config.
@@ -217,7 +234,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         objective = reconstruction + self.kl_weight * kl
         return self.batch_mean(objective, objective, sample_weight)
 
-    def losses_of(self, x, output):
+    def losses_of(self, x: Tensor, output: VAEOutput | TrainingOutput) -> tuple[Tensor, Tensor]:
         """Reconstruction loss `(B,)` of each window, and KL divergence `(B, Z)` of each latent.
 
         Args:
@@ -227,7 +244,13 @@ class NeuroBehaviorVAE(MissingDataModel):
         reconstruction = self.likelihood.loss(x, output.reconstruction, self.scaler)
         return reconstruction, kl_divergence(output.mu, output.logvar)
 
-    def adapt(self, data, valid=None, shrinkage=None, scaler=None):
+    def adapt(
+        self,
+        data: Data,
+        valid: Data = None,
+        shrinkage: float | None = None,
+        scaler: ChannelScaler | None = None,
+    ) -> None:
         """Fits scaler, linear path and noise level to training data.
 
         Args:
@@ -251,7 +274,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         else:
             self.scaler.set_weights(scaler.get_weights())
 
-        def scaled(data):
+        def scaled(data: Data) -> Callable[[], Iterable[Array]]:
             return lambda: map(self.scaler.as_numpy, some_windows(data))
 
         fitted, self.shrinkage = fit_subspace(
@@ -267,7 +290,9 @@ class NeuroBehaviorVAE(MissingDataModel):
         if self.residual is not None:
             self.residual.whiten(fitted["noise"])
 
-    def adapt_residual(self, data, valid=None, choices=None):
+    def adapt_residual(
+        self, data: Data, valid: Data = None, choices: JSON | None = None
+    ) -> JSON | None:
         """Fits what `impute` knows of the residuals, once the model is trained; `train` does so.
 
         Args:
@@ -284,19 +309,19 @@ class NeuroBehaviorVAE(MissingDataModel):
         return None if self.residual is None else fit_residual(self, data, valid, choices)
 
     @property
-    def adapted(self):
+    def adapted(self) -> bool:
         """Whether the scaler knows the data, from `adapt` or from a saved model."""
         return self.scaler.adapted
 
     # Bound methods, because Keras would save a model that it finds among the attributes.
     @cached_property
-    def _predict_window(self):
+    def _predict_window(self) -> Callable[..., Any]:
         return _Path(self, self._expectation).predict
 
-    def _predictor(self, refine, name, *arguments):
+    def _predictor(self, refine: int, name: str, *arguments: Any) -> Callable[..., Any]:
         """`predict` of a method of a window, its posterior refined in so many steps, and more."""
 
-        def call(x):
+        def call(x: Data) -> Any:
             return self._along(fold_mask(x), refine, name, *arguments)
 
         key = (refine, name, *arguments)
@@ -304,13 +329,14 @@ class NeuroBehaviorVAE(MissingDataModel):
             self._predictors[key] = _Path(self, call).predict
         return self._predictors[key]
 
-    def _along(self, x, refine, name, *arguments):
+    def _along(self, x: Tensor, refine: int, name: str, *arguments: Any) -> Any:
         """A method of a window `x` and its posterior, refined in so many further steps."""
         self._check_window(x.shape)
-        posterior = self._refined(x, *self.encoder(self.scaler(x)), refine)
+        mu, logvar = self.encoder(self.scaler(x))
+        posterior = self._refined(x, mu, logvar, refine)
         return getattr(self, name)(x, posterior, *arguments)
 
-    def functions(self):
+    def functions(self) -> dict[str, Callable[[Tensor], dict[str, Tensor]]]:
         """What a method computes, as a function of one tensor, to be exported.
 
         Returns:
@@ -328,10 +354,10 @@ class NeuroBehaviorVAE(MissingDataModel):
         }
 
     @cached_property
-    def _predictors(self):
+    def _predictors(self) -> dict[tuple[Any, ...], Callable[..., Any]]:
         return {}
 
-    def encode(self, x, batch_size=None, refine=0):
+    def encode(self, x: Data, batch_size: int | None = None, refine: int = 0) -> Posterior:
         """Posterior of the latents of each window.
 
         Args:
@@ -345,11 +371,22 @@ class NeuroBehaviorVAE(MissingDataModel):
         """
         return self._predict(x, batch_size, refine, "_posterior")
 
-    def reconstruct(self, x, batch_size=None, refine=0):
-        """Windows `(N, T, C)` in raw units, as NumPy, decoded from the means of `encode`."""
+    def reconstruct(self, x: Data, batch_size: int | None = None, refine: int = 0) -> Array:
+        """Windows `(N, T, C)` in raw units, as NumPy, decoded from the means of `encode`.
+
+        Args:
+            x, batch_size, refine: As for `encode`.
+        """
         return self._predict(x, batch_size, refine, "_reconstruction")
 
-    def impute(self, x, num_samples=None, batch_size=None, refine=REFINE, seed=None):
+    def impute(
+        self,
+        x: Data,
+        num_samples: int | None = None,
+        batch_size: int | None = None,
+        refine: int = REFINE,
+        seed: int | None = None,
+    ) -> Array:
         """Windows with every NaN filled in, and what was observed left as it is.
 
         What is missing gets its conditional mean, given what was observed: that of the decoder,
@@ -378,12 +415,23 @@ class NeuroBehaviorVAE(MissingDataModel):
         return self.imputations(x, num_samples, batch_size, refine, seed)[1:]
 
     @property
-    def can_draw(self):
+    def can_draw(self) -> bool:
         """Whether `impute` can make draws: it knows how what it leaves out is distributed."""
         return self.residual is not None and isinstance(self.likelihood, GaussianLikelihood)
 
-    def imputations(self, x, num_samples, batch_size=None, refine=REFINE, seed=None):
-        """Mean and draws of `impute` in one pass: `(1 + num_samples, N, T, C)`, the mean first."""
+    def imputations(
+        self,
+        x: Data,
+        num_samples: int,
+        batch_size: int | None = None,
+        refine: int = REFINE,
+        seed: int | None = None,
+    ) -> Array:
+        """Mean and draws of `impute` in one pass: `(1 + num_samples, N, T, C)`, the mean first.
+
+        Args:
+            x, num_samples, batch_size, refine, seed: As for `impute`; 0 for no draws.
+        """
         if num_samples and not self.can_draw:
             raise ValueError(
                 "Draws need reconstruction_loss='gaussian' and a window of at most "
@@ -397,16 +445,21 @@ class NeuroBehaviorVAE(MissingDataModel):
         refine = self._steps_to_impute(refine)
         return np.moveaxis(self._predict(x, batch_size, refine, "_filled", num_samples), -1, 0)
 
-    def _steps_to_impute(self, refine):
+    def _steps_to_impute(self, refine: int) -> int:
         """So many, or none where what is imputed does not depend on the latents."""
         flat = self.residual is not None and not float(ops.convert_to_numpy(self.residual.network))
         return 0 if flat else refine
 
-    def linearise(self, x, batch_size=None, refine=REFINE):
+    def linearise(
+        self, x: Data, batch_size: int | None = None, refine: int = REFINE
+    ) -> tuple[Array, Array]:
         """The decoder about the refined latents of windows, as a straight line, for imputation.
 
         Where imputation does without the network (see `fit_residual`), it is flat: what the linear
         path has at `z = 0`.
+
+        Args:
+            x, batch_size, refine: As for `encode`.
 
         Returns:
             `(origin, slopes)`: `(N, T, C)`, the scaled window where it meets `z = 0`, and
@@ -414,13 +467,13 @@ class NeuroBehaviorVAE(MissingDataModel):
         """
         return self._predict(x, batch_size, self._steps_to_impute(refine), "_linearised")
 
-    def _posterior(self, x, posterior):
+    def _posterior(self, x: Tensor, posterior: Posterior) -> Posterior:
         return posterior
 
-    def _reconstruction(self, x, posterior):
+    def _reconstruction(self, x: Tensor, posterior: Posterior) -> Tensor:
         return self._expectation(posterior.mu)
 
-    def _linearised(self, x, posterior):
+    def _linearised(self, x: Tensor, posterior: Posterior) -> tuple[Tensor, Tensor]:
         """Scaled window at `z = 0` of the decoder made linear at the mean, and its slopes.
 
         `(B, T, C)` and `(B, T, C, Z)`.
@@ -428,7 +481,7 @@ class NeuroBehaviorVAE(MissingDataModel):
 
         network = self.residual.network
 
-        def decode(z):
+        def decode(z: Tensor) -> Tensor:
             return self.scaler(self._expectation(z, share=network))
 
         z = network * posterior.mu
@@ -437,7 +490,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         derivative = network * ops.transpose(derivative, (0, 2, 1))
         return origin, ops.reshape(derivative, (-1, *window.shape[1:], derivative.shape[-1]))
 
-    def _filled(self, x, posterior, draws):
+    def _filled(self, x: Tensor, posterior: Posterior, draws: int) -> Tensor:
         """`(B, T, C, 1 + draws)`, raw units."""
         if self.residual is None:
             window = self.scaler(self._expectation(posterior.mu))
@@ -449,7 +502,9 @@ class NeuroBehaviorVAE(MissingDataModel):
         raw = self.likelihood.nearest(self.scaler.inverse(ops.moveaxis(filled, -1, 1)))
         return ops.where(ops.isnan(x)[..., None], ops.moveaxis(raw, 1, -1), x[..., None])
 
-    def _predict(self, x, batch_size, refine, name, *arguments):
+    def _predict(
+        self, x: Data, batch_size: int | None, refine: int, name: str, *arguments: Any
+    ) -> Any:
         self._require_built()
         if batch_size is None:
             batch_size = self._windows_at_once()
@@ -458,29 +513,39 @@ class NeuroBehaviorVAE(MissingDataModel):
             return predict(x, batch_size=batch_size, verbose=0)
         return predict(x, verbose=0)
 
-    def _windows_at_once(self, entries=2**22, further=1):
+    def _windows_at_once(self, entries: int = 2**22, further: int = 1) -> int:
         """How many windows fit into so many entries, with their derivatives by all latents."""
         size = self.decoder.seq_len * self.decoder.channels
         return int(np.clip(entries // (size * (self.config.latent_dim + further)), 1, 1024))
 
-    def decode(self, z, batch_size=32):
-        """Windows `(N, T, C)` in raw units, as NumPy, from latents `(N, Z)`."""
+    def decode(self, z: Array, batch_size: int = 32) -> Array:
+        """Windows `(N, T, C)` in raw units, as NumPy, from latents.
+
+        Args:
+            z: `(N, Z)`, in standard deviations of the prior.
+            batch_size: Windows at a time.
+        """
         self._require_built()
         return self._predict_window(z, batch_size=batch_size, verbose=0)
 
-    def sample(self, n, seed=None):
-        """`n` windows `(n, T, C)` in raw units, decoded from draws of the prior `N(0, 1)`."""
+    def sample(self, n: int, seed: int | None = None) -> Array:
+        """Windows `(n, T, C)` in raw units, decoded from draws of the prior `N(0, 1)`.
+
+        Args:
+            n: How many.
+            seed: Decides the draws.
+        """
         z = np.random.default_rng(seed).standard_normal((n, self.config.latent_dim))
         return self.decode(z.astype("float32"))
 
-    def _require_built(self):
+    def _require_built(self) -> None:
         if not self.built:
             raise ValueError(
                 "The model does not know its channels yet. Set channels in the VAEConfig, or "
                 "adapt, fit or load it first."
             )
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> JSON | None:
         """What `compile` was given, but with the choice of `jit_compile` left to who loads it.
 
         Keras saves its choice for one backend, and would have PyTorch compile what was saved
@@ -489,11 +554,11 @@ class NeuroBehaviorVAE(MissingDataModel):
         config = super().get_compile_config()
         return config and {**config, "jit_compile": "auto"}
 
-    def get_config(self):
+    def get_config(self) -> JSON:
         return {**super().get_config(), "config": self.config.to_dict()}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: JSON) -> Self:
         config = dict(config)
         return cls(VAEConfig.from_dict(config.pop("config")), **config)
 
@@ -501,13 +566,13 @@ class NeuroBehaviorVAE(MissingDataModel):
 class _Path(MissingDataModel):
     """One way through a VAE, to `predict` with; never saved."""
 
-    def __init__(self, vae, function):
+    def __init__(self, vae: NeuroBehaviorVAE, function: Callable[[Tensor], Any]) -> None:
         super().__init__(autocast=False, name="path")
         self.vae = vae
         self.function = function
         self.built = True  # Keras would call it once to build it, operation by operation
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Any:
         return self.function(inputs)
 
 

@@ -3,15 +3,20 @@
 import dataclasses
 import glob
 import itertools
+import os
 import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Paths
 from ceneurovae.readers.align import ALIGN, align_channels
 from ceneurovae.readers.layouts import open_sources
 from ceneurovae.readers.memory import check_claim, memory_budget
 from ceneurovae.readers.options import ReadOptions
+from ceneurovae.readers.source import Source
 from ceneurovae.readers.stored import StoredValues
 from ceneurovae.recording import Recording, check_names, window_fields
 from ceneurovae.resample import resampled
@@ -22,8 +27,13 @@ SUFFIXES = (".h5", ".hdf5", ".nwb", ".npz", ".npy", ".csv", ".ts", ".mat")
 
 
 def read_recordings(
-    paths, channels=None, align="error", resample_hz=None, memory_gb=None, **options
-):
+    paths: Paths,
+    channels: Sequence[str] | str | None = None,
+    align: str = "error",
+    resample_hz: float | None = None,
+    memory_gb: float | None = None,
+    **options: Any,
+) -> list[Recording]:
     """Reads every recording of one or several files.
 
     Args:
@@ -51,7 +61,9 @@ def read_recordings(
     return _read(paths, channels, align, resample_hz, memory_gb, ReadOptions(**options))
 
 
-def read_alike(paths, channels, reading, memory_gb=None):
+def read_alike(
+    paths: Paths, channels: Sequence[str] | str, reading: JSON, memory_gb: float | None = None
+) -> list[Recording]:
     """Reads recordings with the channels, and in the way, of others that were read before.
 
     Args:
@@ -66,7 +78,14 @@ def read_alike(paths, channels, reading, memory_gb=None):
     return _read(paths, channels, align, rate, memory_gb, ReadOptions(**reading))
 
 
-def _read(paths, channels, align, resample_hz, memory_gb, options):
+def _read(
+    paths: Paths,
+    channels: Sequence[str] | str | None,
+    align: str,
+    resample_hz: float | None,
+    memory_gb: float | None,
+    options: ReadOptions,
+) -> list[Recording]:
     channels = [channels] if isinstance(channels, str) else channels
     budget = memory_budget(memory_gb)
     recordings, named = _on_disk(expand_paths(paths), channels, align, options)
@@ -80,14 +99,17 @@ def _read(paths, channels, align, resample_hz, memory_gb, options):
     return [dataclasses.replace(recording, reading=how) for recording in recordings]
 
 
-def expand_paths(paths):
+def expand_paths(paths: Paths) -> list[Path]:
     """Files, folders and patterns as a list of files.
+
+    Args:
+        paths: One of them, or several.
 
     Raises:
         FileNotFoundError: if a pattern or a folder holds no file.
     """
     found = []
-    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+    for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         if Path(path).is_dir():
             inside = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in SUFFIXES)
             if not inside:
@@ -105,7 +127,9 @@ def expand_paths(paths):
     return found
 
 
-def _on_disk(paths, channels, align, options):
+def _on_disk(
+    paths: Sequence[Path], channels: Sequence[str] | None, align: str, options: ReadOptions
+) -> tuple[list[Recording], set[str]]:
     """The recordings, their values still on disk, and the channels that were asked for by name."""
     found = []
     for path in paths:
@@ -120,33 +144,37 @@ def _on_disk(paths, channels, align, options):
     return recordings, named
 
 
-def _described(path, source, columns, options):
+def _described(
+    path: Path, source: Source, columns: Sequence[str], options: ReadOptions
+) -> Recording:
     """A source as a `Recording` whose values stay on disk."""
     selection = source.select(columns)
     for block in selection.blocks:
         check_claim(block.table, block.name, path)
     path = Path(path).resolve()
     stored = StoredValues(
-        path, options, source.name, columns, selection.shape, selection.rows_per_chunk
+        path, options, source.name, tuple(columns), selection.shape, selection.rows_per_chunk
     )
     windows = selection.window_len
-    fields = window_fields(len(stored) // windows, windows) if windows else {}
+    fields: JSON = {"breaks": source.breaks}
+    if windows:
+        fields |= window_fields(len(stored) // windows, windows)
     return Recording(
         source.name,
         stored,
-        columns,
+        tuple(columns),
         rate_hz=selection.rate_hz,
         path=path,
         labels=source.labels,
-        **({"breaks": source.breaks} | fields),
+        **fields,
     )
 
 
-def _loaded(recordings):
+def _loaded(recordings: Sequence[Recording]) -> list[Recording]:
     """The recordings with their values in memory; each file is opened once."""
     loaded = []
-    for path, group in itertools.groupby(recordings, key=lambda r: r.values.path):
-        group = list(group)
+    for path, members in itertools.groupby(recordings, key=lambda r: r.values.path):
+        group = list(members)
         with open_sources(path, group[0].values.options) as (_, sources):
             named = {source.name: source for source in sources}
             for recording in group:
@@ -155,7 +183,7 @@ def _loaded(recordings):
     return loaded
 
 
-def _without_empty(recordings, named):
+def _without_empty(recordings: list[Recording], named: Collection[str]) -> list[Recording]:
     """The recordings without channels that are missing throughout and matched only a pattern."""
     channels = recordings[0].channels
     seen = np.any([~np.isnan(r.values).all(axis=0) for r in recordings], axis=0)
@@ -169,16 +197,18 @@ def _without_empty(recordings, named):
     )
     return [
         dataclasses.replace(
-            r, values=np.delete(r.values, drop, axis=1), channels=np.delete(channels, drop).tolist()
+            r,
+            values=np.delete(r.values, drop, axis=1),
+            channels=tuple(np.delete(channels, drop).tolist()),
         )
         for r in recordings
     ]
 
 
-def _check_rates(recordings):
+def _check_rates(recordings: Sequence[Recording]) -> None:
     rates = {r.name: r.rate_hz for r in recordings if r.rate_hz is not None}
     if rates and max(rates.values()) > 1.01 * min(rates.values()):
-        slow, fast = min(rates, key=rates.get), max(rates, key=rates.get)
+        slow, fast = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
         raise ValueError(
             f"Recordings have different rates: '{slow}' {rates[slow]:.4g} Hz, '{fast}' "
             f"{rates[fast]:.4g} Hz. Choose one with resample_hz= (--resample-hz), or read them "

@@ -1,11 +1,16 @@
 """Which channels several recordings are read with, so that all have the same."""
 
 import warnings
+from collections.abc import Collection, Sequence
+
+from ceneurovae.readers.source import Source
 
 ALIGN = ("error", "union", "intersection")
 
 
-def align_channels(sources, requests, align):
+def align_channels(
+    sources: Sequence[Source], requests: Sequence[str] | None, align: str
+) -> tuple[tuple[str, ...], set[str]]:
     """The channels of each recording, in one order for all.
 
     Args:
@@ -23,9 +28,10 @@ def align_channels(sources, requests, align):
         ValueError: if a request matches nothing, or names differ and `align` is `"error"`.
     """
     if align == "fill":
-        return tuple(requests), set(requests)
-    chosen = [{} for _ in sources]
-    order, named = {}, set()
+        return tuple(requests or ()), set(requests or ())
+    chosen: list[dict[str, None]] = [{} for _ in sources]
+    order: dict[str, None] = {}
+    named: set[str] = set()
     asked = [list(source.requests(requests)) for source in sources]
     for request in dict.fromkeys(name for names in asked for name in names):
         matches = [source.matching(request) for source in sources]
@@ -47,7 +53,7 @@ def align_channels(sources, requests, align):
     return channels, named
 
 
-def _hint(sources, empty):
+def _hint(sources: Sequence[Source], empty: Sequence[Source]) -> str:
     if len(empty) == len(sources):
         return ""
     return (
@@ -56,7 +62,12 @@ def _hint(sources, empty):
     )
 
 
-def _difference(sources, chosen, order, common):
+def _difference(
+    sources: Sequence[Source],
+    chosen: Sequence[Collection[str]],
+    order: Collection[str],
+    common: Collection[str],
+) -> str:
     lacking = next(name for name in order if name not in common)
     without = next(s for s, names in zip(sources, chosen, strict=True) if lacking not in names)
     having = next(s for s, names in zip(sources, chosen, strict=True) if lacking in names)
@@ -68,7 +79,7 @@ def _difference(sources, chosen, order, common):
     )
 
 
-def _warn_of_cautions(sources, channels):
+def _warn_of_cautions(sources: Sequence[Source], channels: Sequence[str]) -> None:
     wanted = set(channels)
     chosen = [
         (source, block)

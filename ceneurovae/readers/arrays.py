@@ -7,7 +7,12 @@ two or three axes, it is what is read by default; several are channels that were
 and are chosen by name.
 """
 
+from typing import Any
+
+import h5py
+
 from ceneurovae.readers.hdf5 import datasets
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import (
     RESERVED_NAMES,
     Block,
@@ -24,12 +29,12 @@ from ceneurovae.readers.table import masked, transposed
 NAME = "arrays"
 
 
-def matches(file):
+def matches(file: h5py.Group) -> bool:
     """Whether the file holds a numeric dataset anywhere."""
     return bool(usable(datasets(file, deep=True)))
 
 
-def sources(file, stem, options):
+def sources(file: h5py.Group, stem: str, options: ReadOptions) -> list[Source]:
     """The file as one recording, named after it."""
     tables = prepared(usable(datasets(file, deep=True)), file, options)
     blocks = tuple(
@@ -51,7 +56,7 @@ def sources(file, stem, options):
     ]
 
 
-def usable(found):
+def usable(found: dict[str, Any]) -> dict[str, Any]:
     """Those of the datasets that can be channels."""
     return {
         name: item
@@ -60,7 +65,7 @@ def usable(found):
     }
 
 
-def prepared(found, group, options):
+def prepared(found: dict[str, Any], group: h5py.Group, options: ReadOptions) -> dict[str, Any]:
     """The datasets as tables with time first, NaN where the `mask` of their group is 0."""
     mask = group.get("mask")
     tables = {}
@@ -74,6 +79,6 @@ def prepared(found, group, options):
     return tables
 
 
-def _holders(file, name):
+def _holders(file: h5py.Group, name: str) -> tuple[Any, Any]:
     dataset = file[name]
     return dataset, dataset.parent

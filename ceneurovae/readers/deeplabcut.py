@@ -8,38 +8,48 @@ import csv
 import io
 import itertools
 import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 
+from ceneurovae.hints import Array
 from ceneurovae.readers.hdf5 import dtype_of, text
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import MOST_CHANNELS, Block, Source, is_numeric
 from ceneurovae.readers.table import Table
+
+# Function of the first row and one past the last that reads rows.
+Rows: TypeAlias = Callable[[int, int], Array]
+# Names of columns, what reads their rows, and how many rows there are.
+StoredTable: TypeAlias = tuple[Sequence[tuple[str, ...]], Rows, int]
 
 NAME = "deeplabcut"
 LEVELS = {3: ("scorer", "bodyparts", "coords"), 4: ("scorer", "individuals", "bodyparts", "coords")}
 
 
-def matches(file):
+def matches(file: h5py.Group) -> bool:
     """Whether a group holds a table of pandas whose columns end in `likelihood`."""
     return _stored_table(file) is not None
 
 
-def sources(file, stem, options):
+def sources(file: h5py.Group, stem: str, options: ReadOptions) -> list[Source]:
     """One recording per animal, with the channels `part/x` and `part/y`, in pixels."""
-    columns, rows, length = _stored_table(file)
-    return _sources(columns, rows, length, stem, options)
+    found = _stored_table(file)
+    return [] if found is None else _sources(*found, stem, options)
 
 
-def _matches_csv(path):
+def _matches_csv(path: Path) -> bool:
     """Whether the header rows are those of DeepLabCut."""
     return _csv_header(path) is not None
 
 
-def _csv_sources(path, stem, options):
+def _csv_sources(path: Path, stem: str, options: ReadOptions) -> list[Source]:
     """As `sources`, of a CSV file."""
-    header = _csv_header(path)
+    header = _csv_header(path) or []
     try:
         values = np.genfromtxt(
             path, delimiter=",", skip_header=len(header), dtype="float32", ndmin=2, encoding="utf-8"
@@ -59,7 +69,7 @@ def _csv_sources(path, stem, options):
 csv_layout = SimpleNamespace(NAME=NAME, matches=_matches_csv, sources=_csv_sources)
 
 
-def _csv_header(path):
+def _csv_header(path: Path) -> list[list[str]] | None:
     """The header rows, lists of cells, or `None` where there are none."""
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         try:
@@ -73,9 +83,11 @@ def _csv_header(path):
     return None
 
 
-def _sources(columns, rows, length, stem, options):
+def _sources(
+    columns: Sequence[tuple[str, ...]], rows: Rows, length: int, stem: str, options: ReadOptions
+) -> list[Source]:
     """Recordings out of columns `(scorer, [individual,] part, coordinate)`."""
-    animals = {}
+    animals: dict[str | None, dict[str, dict[str, int]]] = {}
     for index, column in enumerate(columns):
         *before, part, axis = column
         animal = before[1] if len(before) > 1 else None
@@ -94,12 +106,14 @@ def _sources(columns, rows, length, stem, options):
     ]
 
 
-def _part(part, places, rows, length, min_likelihood):
+def _part(
+    part: str, places: dict[str, int], rows: Rows, length: int, min_likelihood: float
+) -> Block:
     axes = [axis for axis in places if axis != "likelihood"]
     columns = [places[axis] for axis in axes]
     likelihood = places.get("likelihood")
 
-    def read(start, stop):
+    def read(start: int, stop: int) -> Array:
         values = np.asarray(rows(start, stop))
         with np.errstate(over="ignore"):
             points = values[:, columns].astype("float32")
@@ -110,7 +124,7 @@ def _part(part, places, rows, length, min_likelihood):
     return Block(part, Table((length, len(axes)), read), tuple(f"{part}/{axis}" for axis in axes))
 
 
-def _stored_table(file):
+def _stored_table(file: h5py.Group) -> StoredTable | None:
     """`(columns, function that reads rows, number of rows)` of a table of pandas, or `None`."""
     for name in file:
         group = file.get(name)
@@ -120,7 +134,7 @@ def _stored_table(file):
     return None
 
 
-def _appendable(group):
+def _appendable(group: h5py.Group) -> StoredTable | None:
     """As written with `format="table"`: one compound dataset, its columns named in a pickle."""
     table = group.get("table")
     if not isinstance(table, h5py.Dataset) or table.ndim != 1:
@@ -136,7 +150,7 @@ def _appendable(group):
     return columns, lambda start, stop: table[start:stop][field], len(table)
 
 
-def _fixed(group):
+def _fixed(group: h5py.Group) -> StoredTable | None:
     """As written with `format="fixed"`: a matrix, and the levels of its columns."""
     values, depth = group.get("block0_values"), group.attrs.get("axis0_nlevels")
     if not is_numeric(values) or values.ndim != 2 or not isinstance(depth, np.integer):
@@ -148,7 +162,7 @@ def _fixed(group):
     return columns, lambda start, stop: values[start:stop], len(values)
 
 
-def _level(group, i):
+def _level(group: h5py.Group, i: int) -> list[str]:
     """One level of the names of the columns: as many as there are columns; none if damaged."""
     names, places = group.get(f"block0_items_level{i}"), group.get(f"block0_items_label{i}")
     for item in (names, places):
@@ -163,11 +177,11 @@ def _level(group, i):
 class _PlainUnpickler(pickle.Unpickler):
     """Unpickles lists, tuples, texts and numbers; anything that needs a class is refused."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it needs {module}.{name}")
 
 
-def _unpickled(packed):
+def _unpickled(packed: bytes) -> list[tuple[str, ...]]:
     """The names of the columns: a list of tuples of texts, or nothing where it is another."""
     try:
         columns = _PlainUnpickler(io.BytesIO(packed), encoding="utf-8").load()

@@ -5,10 +5,15 @@ timescales and states in C. elegans", Cell, 2023, and Dag et al., "Dissecting th
 organization of the C. elegans serotonergic system at whole-brain scale", Cell, 2023.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import h5py
 import numpy as np
 
+from ceneurovae.hints import Array
 from ceneurovae.readers.hdf5 import datasets
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import Block, Source, find_labels, is_numeric
 from ceneurovae.readers.table import transposed
 
@@ -24,14 +29,14 @@ CAUTION = (
 )
 
 
-def matches(file):
+def matches(file: h5py.Group) -> bool:
     """Whether the file has traces and the times at which they were taken."""
     timestamps = file.get(TIMESTAMPS)
     known = is_numeric(timestamps) and timestamps.ndim == 1
     return known and isinstance(file.get("gcamp"), h5py.Group)
 
 
-def sources(file, stem, options):
+def sources(file: h5py.Group, stem: str, options: ReadOptions) -> list[Source]:
     """The file as one recording; which of its channels to read is for the user to say.
 
     `neural` is short for the traces, `behavior` for all behaviours of one column. The rate is one
@@ -76,7 +81,7 @@ def sources(file, stem, options):
     ]
 
 
-def _frames(found, timestamps, stem):
+def _frames(found: dict[str, Any], timestamps: int, stem: str) -> int:
     """Number of frames: the length of the traces' time axis.
 
     It is the axis as long as the timestamps, whichever comes first; in a file with more
@@ -93,7 +98,7 @@ def _frames(found, timestamps, stem):
     return traces[0].shape[0]
 
 
-def _time_first(dataset, frames):
+def _time_first(dataset: Any, frames: int) -> Any:
     """The dataset with `frames` rows, or `None` if none of its axes is that long."""
     if dataset.shape[0] == frames:
         return dataset
@@ -102,7 +107,7 @@ def _time_first(dataset, frames):
     return None
 
 
-def _breaks(file, stem, frames):
+def _breaks(file: h5py.Group, stem: str, frames: int) -> tuple[int, ...]:
     """First frames, from 0, of every stretch but the first.
 
     `idx_splits` has one column per stretch, or row where the axes are the other way round: its
@@ -129,7 +134,7 @@ def _breaks(file, stem, frames):
     return tuple(int(frame) - 1 for frame in first[1:])
 
 
-def _ascending(splits, frames):
+def _ascending(splits: Sequence[Array] | Array, frames: int) -> bool:
     first, last = splits
     inside = (first <= last).all() and last[-1] <= frames
-    return first[0] == 1 and (first[1:] > last[:-1]).all() and inside
+    return bool(first[0] == 1 and (first[1:] > last[:-1]).all() and inside)

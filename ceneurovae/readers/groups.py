@@ -5,10 +5,13 @@ at the root, `channel_names` at the dataset, or at the group if it holds one tab
 `timestamps` and labels, such as an attribute `animal`, at the group.
 """
 
+from typing import Any
+
 import h5py
 
 from ceneurovae.readers.arrays import prepared, usable
 from ceneurovae.readers.hdf5 import datasets
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import (
     Block,
     Source,
@@ -23,18 +26,18 @@ from ceneurovae.readers.source import (
 NAME = "groups"
 
 
-def matches(file):
+def matches(file: h5py.Group) -> bool:
     """Whether there is no dataset at the root, but a group with a table of numbers in it."""
     items = [file.get(name) for name in file]
     return not any(is_numeric(item) for item in items) and any(map(_has_table, items))
 
 
-def could_be(file):
+def could_be(file: h5py.Group) -> bool:
     """Whether any group holds a table."""
     return any(_has_table(file.get(name)) for name in file)
 
 
-def sources(file, stem, options):
+def sources(file: h5py.Group, stem: str, options: ReadOptions) -> list[Source]:
     """One recording per group, named `file/group`; all its blocks are read by default."""
     groups = {name: file.get(name) for name in file}
     return [
@@ -44,7 +47,7 @@ def sources(file, stem, options):
     ]
 
 
-def _source(file, name, group, options):
+def _source(file: h5py.Group, name: str, group: h5py.Group, options: ReadOptions) -> Source:
     found = prepared(usable(datasets(group)), group, options)
     steps = max((table.shape[:-1] or table.shape for table in found.values()), key=len)
     longest = max(found.values(), key=lambda table: (table.ndim, table.shape[0])).shape[0]
@@ -68,5 +71,5 @@ def _source(file, name, group, options):
     )
 
 
-def _has_table(item):
+def _has_table(item: Any) -> bool:
     return isinstance(item, h5py.Group) and any(d.ndim > 1 for d in usable(datasets(item)).values())

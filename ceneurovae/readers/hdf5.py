@@ -1,11 +1,14 @@
 """Opening an HDF5 file that nobody vouches for."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
+from ceneurovae.hints import PathLike
 from ceneurovae.readers.memory import check_claim
 
 DEEPEST = 100
@@ -15,7 +18,7 @@ BEING_WRITTEN = ("unable to lock file", "already open for write", "already open 
 
 
 @contextmanager
-def open_hdf5(path, allow_external=False):
+def open_hdf5(path: PathLike, allow_external: bool = False) -> Iterator[h5py.File]:
     """An HDF5 file, open for reading, that fetches nothing from other files unless allowed.
 
     Raises:
@@ -41,7 +44,7 @@ def open_hdf5(path, allow_external=False):
         yield file
 
 
-def _check(file, path, allow_external):
+def _check(file: h5py.File, path: PathLike, allow_external: bool) -> None:
     """Raises a `ValueError` if `file` leads to another file, or a dataset claims too much."""
     own = {".", str(path), Path(path).name}
     for name, link, item in walk(file):
@@ -61,7 +64,7 @@ def _check(file, path, allow_external):
         check_claim(item, name, path, CREDIT)
 
 
-def walk(file):
+def walk(file: h5py.Group) -> Iterator[tuple[str, Any, Any]]:
     """Every link of `file`: its path, the link, and what is there.
 
     What is there is `None` for links that are followed only when asked for, and for what was met
@@ -91,12 +94,12 @@ def walk(file):
                 pending.append((f"{name}/", item))
 
 
-def _address(item):
+def _address(item: Any) -> tuple[int, int]:
     info = h5py.h5o.get_info(item.id)
     return info.fileno, info.addr
 
 
-def datasets(group, deep=False):
+def datasets(group: h5py.Group, deep: bool = False) -> dict[str, Any]:
     """Datasets in a group by name, and with `deep` in all groups within, in order of name."""
     if deep:
         items = (
@@ -108,7 +111,7 @@ def datasets(group, deep=False):
     return dict(sorted((n, i) for n, i in items if isinstance(i, h5py.Dataset)))
 
 
-def dtype_of(dataset):
+def dtype_of(dataset: Any) -> np.dtype[Any]:
     """The type of a dataset's values; that of objects where NumPy has none, as for bit fields."""
     try:
         return dataset.dtype
@@ -116,7 +119,7 @@ def dtype_of(dataset):
         return np.dtype(object)
 
 
-def text(value):
+def text(value: Any) -> Any:
     """A string, or a list of them, that HDF5 may hold as bytes."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")

@@ -6,11 +6,14 @@ whether the layout is possible when it is named. A layout gets an open HDF5 file
 made into one), or, where it is a layout of another kind of file, the path.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import h5py
 
+from ceneurovae.hints import PathLike
 from ceneurovae.readers import (
     arrays,
     deeplabcut,
@@ -27,6 +30,10 @@ from ceneurovae.readers import (
 )
 from ceneurovae.readers.hdf5 import open_hdf5
 from ceneurovae.readers.options import ReadOptions
+from ceneurovae.readers.source import Source
+
+# A module as described above, or what stands for one.
+Layout: TypeAlias = Any
 
 # Of those that fit, the first counts.
 HDF5_LAYOUTS = (nwb, flavell, lfads, sleap, deeplabcut, traces, groups, recordings, arrays)
@@ -37,7 +44,9 @@ DAMAGE = (OSError, RuntimeError, KeyError, UnicodeError, MemoryError, OverflowEr
 
 
 @contextmanager
-def open_sources(path, options=None):
+def open_sources(
+    path: PathLike, options: ReadOptions | None = None
+) -> Iterator[tuple[str, list[Source]]]:
     """Opens a file for reading: its layout's name, and its recordings as `Source`s.
 
     Args:
@@ -69,7 +78,7 @@ def open_sources(path, options=None):
 
 
 @contextmanager
-def _opened(path, options):
+def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Any, Sequence[Layout]]]:
     """What the layouts look at, and those to try."""
     if h5py.is_hdf5(path):
         with open_hdf5(path, options.allow_external) as file:
@@ -82,24 +91,24 @@ def _opened(path, options):
         yield path, _named(OTHER_LAYOUTS, options)
 
 
-def _fits(layout, file, options):
+def _fits(layout: Layout, file: Any, options: ReadOptions) -> bool:
     """Whether a file has a layout; less is asked of one that was named."""
     named = options.layout is not None
     return getattr(layout, "could_be", layout.matches)(file) if named else layout.matches(file)
 
 
-def _named(layouts, options):
+def _named(layouts: Sequence[Layout], options: ReadOptions) -> list[Layout]:
     return [layout for layout in layouts if options.layout in (None, layout.NAME)]
 
 
-def _is_about_content(error):
+def _is_about_content(error: Exception) -> bool:
     """Whether an error is about the file, not its folder (no permission) or a mistake of ours."""
     if isinstance(error, TypeError):
         return "NumPy equivalent" in str(error)
     return not isinstance(error, OSError) or error.errno is None
 
 
-def _no_layout(path, options):
+def _no_layout(path: Path, options: ReadOptions) -> str:
     if options.layout is not None:
         return f"'{path}' does not have the layout '{options.layout}'."
     if not h5py.is_hdf5(path) and not npz.is_npz(path):

@@ -2,8 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import h5py
+
+from ceneurovae.hints import PathLike
 
 SHARE = 0.25
 # gzip packs 1032 bytes into one; nothing that was recorded comes near it.
@@ -13,7 +16,7 @@ LAID_OUT = 1e12
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def memory_budget(memory_gb=None):
+def memory_budget(memory_gb: float | None = None) -> float:
     """Bytes that recordings may take: `memory_gb`, or a quarter of the memory there is.
 
     Raises:
@@ -26,7 +29,7 @@ def memory_budget(memory_gb=None):
     return SHARE * _memory()
 
 
-def _memory():
+def _memory() -> int:
     """Bytes of memory, of the machine or of the control group that the process is in."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in LIMITS:
@@ -37,7 +40,7 @@ def _memory():
     return total
 
 
-def check_claim(table, name, path, at_least=0):
+def check_claim(table: Any, name: str, path: PathLike, at_least: int = 0) -> None:
     """Raises a `ValueError` if a dataset claims to be much larger than its file could hold.
 
     Args:
@@ -63,7 +66,7 @@ def check_claim(table, name, path, at_least=0):
         )
 
 
-def _bytes_there(dataset):
+def _bytes_there(dataset: Any) -> tuple[int, int]:
     """Bytes of the files that a dataset has its values in, and of the disk that they take.
 
     The latter is less where a file has holes.

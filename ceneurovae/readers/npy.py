@@ -1,7 +1,10 @@
 """One NumPy array in a file of its own, read in place."""
 
+from pathlib import Path
+
 import numpy as np
 
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import MOST_CHANNELS, Block, Source
 from ceneurovae.readers.table import transposed
 
@@ -9,13 +12,13 @@ NAME = "npy"
 MAGIC = b"\x93NUMPY"
 
 
-def matches(path):
+def matches(path: Path) -> bool:
     """Whether the file begins as an NPY file does."""
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def sources(path, stem, options):
+def sources(path: Path, stem: str, options: ReadOptions) -> list[Source]:
     """The file as one recording, `(T, C)`, or windows `(N, T, C)`; channels are numbered."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,7 +1,9 @@
 """NPZ archives: the same as an HDF5 file with the same names, and read as one."""
 
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,7 +12,7 @@ MAGIC = b"PK\x03\x04"
 LARGEST = 1 << 32
 
 
-def is_npz(path):
+def is_npz(path: Path) -> bool:
     """Whether the file is a ZIP archive of NPY files."""
     with open(path, "rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
@@ -23,7 +25,7 @@ def is_npz(path):
 
 
 @contextmanager
-def as_hdf5(path):
+def as_hdf5(path: Path) -> Iterator[h5py.File]:
     """The arrays of an archive as the datasets of an HDF5 file in memory.
 
     Raises:
@@ -45,7 +47,7 @@ def as_hdf5(path):
         yield file
 
 
-def _unpack(path, file):
+def _unpack(path: Path, file: h5py.File) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         for name, array in arrays.items():
             if array.dtype.kind == "U":

@@ -7,11 +7,15 @@ eLife, 2022. Blocks are named by their path in the file, such as
 """
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import h5py
 import numpy as np
 
+from ceneurovae.hints import Array
 from ceneurovae.readers.hdf5 import walk
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import Block, Source, rate_of
 from ceneurovae.readers.table import Table
 
@@ -20,12 +24,12 @@ NAME = "nwb"
 LABEL_COLUMNS = ("ID_labels", "neuron_label", "neuropal_label", "NeuroPAL_ID", "label", "labels")
 
 
-def matches(file):
+def matches(file: h5py.File) -> bool:
     """Whether the file says that it is NWB."""
     return "nwb_version" in file.attrs
 
 
-def sources(file, stem, options):
+def sources(file: h5py.File, stem: str, options: ReadOptions) -> list[Source]:
     """The file as one recording; its only series, or all poses, are read by default."""
     nwbfile = _loaded(file)
     series = _series(nwbfile, file)
@@ -33,12 +37,11 @@ def sources(file, stem, options):
     if not blocks:
         raise ValueError(f"'{file.filename}' holds no time series of numbers (T,) or (T, C).")
     poses = [block.name for block in blocks if hasattr(series[block.name], "confidence")]
+    default: tuple[str, ...] | None = None
     if len(blocks) == 1:
         default = (blocks[0].name,)
     elif len(poses) == len(blocks):
         default = tuple(poses)
-    else:
-        default = None
     subject = nwbfile.subject
     labels = {"subject": getattr(subject, "subject_id", None), "session": nwbfile.session_id}
     return [
@@ -52,7 +55,7 @@ def sources(file, stem, options):
     ]
 
 
-def _loaded(file):
+def _loaded(file: h5py.File) -> Any:
     try:
         from pynwb import NWBHDF5IO
     except ImportError as error:
@@ -69,7 +72,7 @@ def _loaded(file):
         raise ValueError(f"pynwb cannot read '{file.filename}': {reason}.") from error
 
 
-def _refuse_circles(file):
+def _refuse_circles(file: h5py.File) -> None:
     """Raises a `ValueError` if pynwb, which follows links, would go round and round."""
     for name, link, item in walk(file):
         group = None if isinstance(link, h5py.ExternalLink) or item is not None else file.get(name)
@@ -83,7 +86,7 @@ def _refuse_circles(file):
             )
 
 
-def _series(nwbfile, file):
+def _series(nwbfile: Any, file: h5py.File) -> dict[str, Any]:
     """Every time series of the file by its path."""
     from pynwb import TimeSeries
 
@@ -97,12 +100,12 @@ def _series(nwbfile, file):
     return dict(sorted(found.items()))
 
 
-def _path(item):
+def _path(item: Any) -> str:
     """Where the data of a series are, in this file or another, without the group around all."""
     return item.data.parent.name.strip("/") if isinstance(item.data, h5py.Dataset) else item.name
 
 
-def _block(path, series, options):
+def _block(path: str, series: Any, options: ReadOptions) -> Block | None:
     """The block of a series, or `None` if it holds no numbers over time."""
     data = series.data
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiub" or not data.size:
@@ -120,7 +123,7 @@ def _block(path, series, options):
     return Block.of(path, table, _column_names(series), rate_hz=rate, timestamps=timestamps)
 
 
-def _physical(data, series):
+def _physical(data: Any, series: Any) -> Any:
     """`data` in the unit that the series declares."""
     conversion, offset = series.conversion or 1.0, series.offset or 0.0
     per_channel = getattr(series, "channel_conversion", None)
@@ -128,16 +131,16 @@ def _physical(data, series):
         return data
     factor = conversion if per_channel is None else conversion * np.asarray(per_channel[()])
 
-    def read(start, stop):
+    def read(start: int, stop: int) -> Array:
         return data[start:stop] * factor + offset
 
     return Table(data.shape, read, data.chunks)
 
 
-def _likely(table, confidence, minimum):
+def _likely(table: Any, confidence: Any, minimum: float) -> Table:
     """`table` with NaN where a point is less likely than `minimum`."""
 
-    def read(start, stop):
+    def read(start: int, stop: int) -> Array:
         values = np.array(table[start:stop], dtype="float64")
         values[~(np.asarray(confidence[start:stop]) >= minimum)] = np.nan
         return values
@@ -145,7 +148,7 @@ def _likely(table, confidence, minimum):
     return Table(table.shape, read, getattr(table, "chunks", None))
 
 
-def _column_names(series):
+def _column_names(series: Any) -> Sequence[str] | None:
     """Names of the columns: the labels of the neurons, or the axes of a pose."""
     if hasattr(series, "confidence"):
         return ("x", "y", "z")[: series.data.shape[-1]]
@@ -159,7 +162,7 @@ def _column_names(series):
     return None
 
 
-def _unique(labels):
+def _unique(labels: Sequence[str]) -> list[str]:
     """Labels told apart: those that are empty or repeated get their number."""
     blank = {"", "nan", "none"}
     return [
@@ -170,7 +173,7 @@ def _unique(labels):
     ]
 
 
-def _short_names(blocks, series):
+def _short_names(blocks: Sequence[Block], series: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """`neural` for the one response of regions of interest, `behavior` for all of that module."""
     neural = tuple(block.name for block in blocks if hasattr(series[block.name], "rois"))
     behavior = tuple(b.name for b in blocks if b.name.startswith("processing/behavior/"))

@@ -23,7 +23,7 @@ class ReadOptions:
     min_likelihood: float = 0.9
     allow_external: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.min_likelihood <= 1:
             raise ValueError(
                 f"min_likelihood is {self.min_likelihood!r}, expected a number in [0, 1]."

@@ -11,10 +11,15 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from ceneurovae.hints import PathLike
 from ceneurovae.readers.layouts import open_sources
 from ceneurovae.readers.memory import DENSEST, check_claim, memory_budget
+from ceneurovae.readers.options import ReadOptions
+from ceneurovae.readers.source import Block
 
 # Seconds that reading may take, and bytes for each of which there is more.
 PATIENCE = 8
@@ -30,7 +35,7 @@ OUT_OF_MEMORY = 3
 THREADED = {"tensorflow", "jax", "torch"}
 
 
-def probe(paths, options=None):
+def probe(paths: Sequence[PathLike], options: ReadOptions | None = None) -> None:
     """Reads files in a child process, so that a file that kills its reader is found out first.
 
     Whatever else is wrong with a file is left for the caller to meet.
@@ -49,16 +54,15 @@ def probe(paths, options=None):
         _probe(Path(path), options)
 
 
-def _probe(path, options):
+def _probe(path: Path, options: ReadOptions | None) -> None:
     try:
         size = path.stat().st_size
     except OSError:
         return
     limit = PATIENCE + size / BYTES_PER_SECOND
     memory = min(2 * memory_budget(), ROOM + 2 * DENSEST * size)
-    child = multiprocessing.get_context(_way()).Process(
-        target=_read_or_die, args=(path, options, memory)
-    )
+    context: Any = multiprocessing.get_context(_way())
+    child = context.Process(target=_read_or_die, args=(path, options, memory))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of threads that are idle
@@ -85,14 +89,14 @@ def _probe(path, options):
         )
 
 
-def _way():
+def _way() -> str:
     """How to start the child: a fork takes milliseconds, but some processes do not survive it."""
     if sys.platform == "linux" and not THREADED & set(sys.modules):
         return "fork"
     return "spawn"
 
 
-def _cause(exitcode):
+def _cause(exitcode: int) -> str:
     if exitcode > 0:
         return f"exit status {exitcode}"
     try:
@@ -101,7 +105,7 @@ def _cause(exitcode):
         return f"signal {-exitcode}"
 
 
-def _import_pynwb():
+def _import_pynwb() -> None:
     """Imports it, where it is installed, for the child and the parent at once."""
     if importlib.util.find_spec("pynwb"):
         with warnings.catch_warnings():
@@ -109,7 +113,7 @@ def _import_pynwb():
             import pynwb  # noqa: F401
 
 
-def _read_or_die(path, options, memory):
+def _read_or_die(path: Path, options: ReadOptions | None, memory: float) -> None:
     """What the child does: silently, and without what a Python process does at its end."""
     faulthandler.disable()
     with open(os.devnull, "w") as nowhere:
@@ -120,7 +124,7 @@ def _read_or_die(path, options, memory):
         os._exit(_read_status(path, options))
 
 
-def _read_status(path, options):
+def _read_status(path: Path, options: ReadOptions | None) -> int:
     """0 if reading comes to its end, or to an exception that is not about memory."""
     try:
         _read(path, options)
@@ -129,7 +133,7 @@ def _read_status(path, options):
     return 0
 
 
-def _limit_memory(more):
+def _limit_memory(more: float) -> None:
     """Lets this process have so many bytes more than it has, where the system can do that."""
     try:
         import resource
@@ -144,7 +148,7 @@ def _limit_memory(more):
             resource.setrlimit(what, (limit, hard))
 
 
-def _is_about_memory(error):
+def _is_about_memory(error: BaseException | None) -> bool:
     """Whether an exception, or one that it came from, says that there is no memory."""
     while error is not None:
         if isinstance(error, MemoryError) or "memory allocation failed" in str(error):
@@ -153,7 +157,7 @@ def _is_about_memory(error):
     return False
 
 
-def _read(path, options):
+def _read(path: Path, options: ReadOptions | None) -> None:
     """Reads all of a file, or both ends of what is large in it, a bounded part at a time."""
     with open_sources(path, options) as (_, sources):
         blocks = [block for source in sources for block in source.blocks]
@@ -168,7 +172,7 @@ def _read(path, options):
                     _ = times[:1], times[-1:]
 
 
-def _read_block(block, whole):
+def _read_block(block: Block, whole: bool) -> None:
     step = max(1, BYTES_AT_ONCE // (8 * max(1, len(block.channels))))
     step = -(-step // block.rows_per_chunk) * block.rows_per_chunk
     starts = range(0, block.samples, step)

@@ -4,12 +4,13 @@ import h5py
 
 from ceneurovae.readers.arrays import prepared, usable
 from ceneurovae.readers.hdf5 import datasets
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import Block, Source, find_channel_names, find_rate, is_numeric
 
 NAME = "recordings"
 
 
-def matches(file):
+def matches(file: h5py.Group) -> bool:
     """Whether the tables at the root have the same channels but not the same length."""
     found = usable(datasets(file))
     shapes = {dataset.shape for dataset in found.values()}
@@ -18,12 +19,12 @@ def matches(file):
     return len(found) > 1 and len(shapes) > 1 and len(widths) == 1 and widths != {()} and not groups
 
 
-def could_be(file):
+def could_be(file: h5py.Group) -> bool:
     """Whether there is a table at the root."""
     return any(dataset.ndim == 2 for dataset in usable(datasets(file)).values())
 
 
-def sources(file, stem, options):
+def sources(file: h5py.Group, stem: str, options: ReadOptions) -> list[Source]:
     """One recording per dataset, named `file/dataset`; the channels are numbered or named."""
     found = {n: d for n, d in usable(datasets(file)).items() if d.ndim == 2}
     tables = prepared(found, file, options)
@@ -38,5 +39,5 @@ def sources(file, stem, options):
     return recordings
 
 
-def _known(file):
+def _known(file: h5py.Group) -> set[str]:
     return {name for name in file if isinstance(file.get(name), h5py.Dataset | h5py.Datatype)}

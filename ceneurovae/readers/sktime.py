@@ -4,15 +4,18 @@ Bagnall et al., "The UEA multivariate time series classification archive", 2018:
 divided by `:`, samples by `,`, and the last field is the class.
 """
 
+from pathlib import Path
+
 import numpy as np
 
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import Block, Source
 
 NAME = "ts"
 START = ("#", "@")
 
 
-def matches(path):
+def matches(path: Path) -> bool:
     """Whether the lines before `@data` are notes and properties."""
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
@@ -23,7 +26,7 @@ def matches(path):
     return False
 
 
-def sources(path, stem, options):
+def sources(path: Path, stem: str, options: ReadOptions) -> list[Source]:
     """One recording per line, named `file/number`; its class is the label `class`.
 
     `?` and `NaN` mean missing. Channels are numbered.
@@ -42,7 +45,7 @@ def sources(path, stem, options):
     ]
 
 
-def _source(name, line, labelled, path):
+def _source(name: str, line: str, labelled: bool, path: Path) -> Source:
     fields = line.split(":")
     labels = {"class": fields.pop()} if labelled else {}
     try:

@@ -4,7 +4,12 @@ Pereira et al., "SLEAP: A deep learning system for multi-animal pose tracking", 
 2022.
 """
 
+from typing import Any
+
+import h5py
+
 from ceneurovae.readers.hdf5 import text
+from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.source import Block, Source, find_rate, is_numeric
 from ceneurovae.readers.table import Table
 
@@ -12,7 +17,7 @@ NAME = "sleap"
 AXES = ("x", "y", "z")
 
 
-def matches(file):
+def matches(file: h5py.Group) -> bool:
     """Whether there are tracks `(animals, coordinates, nodes, frames)` and names of nodes."""
     tracks, nodes = file.get("tracks"), file.get("node_names")
     return (
@@ -23,7 +28,7 @@ def matches(file):
     )
 
 
-def sources(file, stem, options):
+def sources(file: h5py.Group, stem: str, options: ReadOptions) -> list[Source]:
     """One recording per animal, with the channels `node/x` and `node/y` of every node, in pixels.
 
     Points that were not found are NaN in the file already.
@@ -47,6 +52,6 @@ def sources(file, stem, options):
     ]
 
 
-def _node(tracks, animal, node):
+def _node(tracks: Any, animal: int, node: int) -> Table:
     shape = (tracks.shape[3], tracks.shape[1])
     return Table(shape, lambda start, stop: tracks[animal, :, node, start:stop].T)

@@ -2,11 +2,14 @@
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any, Self
 
 import h5py
 import numpy as np
 
+from ceneurovae.hints import JSON, Array
 from ceneurovae.readers.hdf5 import datasets, dtype_of, text
 from ceneurovae.readers.table import rows_per_chunk
 from ceneurovae.recording import check_finite
@@ -31,13 +34,15 @@ class Block:
     """
 
     name: str
-    table: object
+    table: Any
     channels: tuple[str, ...]
     rate_hz: float | None = None
-    timestamps: object = None
+    timestamps: Any = None
 
     @classmethod
-    def of(cls, name, table, column_names=None, **fields):
+    def of(
+        cls, name: str, table: Any, column_names: Sequence[Any] | None = None, **fields: Any
+    ) -> Self:
         """The block of a table; columns without a name are numbered."""
         if table.ndim == 1:
             return cls(name, table, (name,), **fields)
@@ -48,21 +53,21 @@ class Block:
         return cls(name, table, tuple(f"{name}/{column}" for column in column_names), **fields)
 
     @property
-    def window_len(self):
+    def window_len(self) -> int | None:
         """Length of the windows it holds, or `None`."""
         return self.table.shape[1] if self.table.ndim == 3 else None
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         """Samples in all its windows, or its length."""
         return self.table.shape[0] * (self.window_len or 1)
 
     @property
-    def rows_per_chunk(self):
+    def rows_per_chunk(self) -> int:
         """Samples that are best read together."""
         return rows_per_chunk(self.table) * (self.window_len or 1)
 
-    def read_plain(self, out, start, stop):
+    def read_plain(self, out: Array, start: int, stop: int) -> None:
         """Reads samples `[start, stop)` of all channels of a float32 table into `out`, `(n, C)`."""
         steps = self.window_len or 1
         if isinstance(self.table, h5py.Dataset) and not (start % steps or stop % steps):
@@ -71,7 +76,7 @@ class Block:
         else:
             out[:] = self.read(start, stop)
 
-    def read(self, start, stop):
+    def read(self, start: int, stop: int) -> Array:
         """Samples `[start, stop)` of all channels: `(n, C)`, float32 or float64."""
         steps = self.window_len or 1
         first = start // steps
@@ -106,23 +111,23 @@ class Source:
     rate_hz: float | None = None
     breaks: tuple[int, ...] = ()
     default: tuple[str, ...] | None = None
-    short_names: dict = dataclasses.field(default_factory=dict)
-    labels: dict = dataclasses.field(default_factory=dict)
+    short_names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    labels: JSON = dataclasses.field(default_factory=dict)
     unmatched: tuple[str, ...] = ()
-    cautions: dict = dataclasses.field(default_factory=dict)
-    timestamps: object = None
+    cautions: dict[str, str] = dataclasses.field(default_factory=dict)
+    timestamps: Any = None
 
     @property
-    def channels(self):
+    def channels(self) -> tuple[str, ...]:
         """Names of all channels of all blocks."""
         return tuple(channel for block in self.blocks for channel in block.channels)
 
-    def matching(self, request):
+    def matching(self, request: str) -> list[str]:
         """Names of the channels that a name of a channel, of a block or a pattern means."""
         if request in self.short_names:
             wanted = self.short_names[request]
             return [c for block in self.blocks if block.name in wanted for c in block.channels]
-        matches = []
+        matches: list[str] = []
         for block in self.blocks:
             if request == block.name:
                 matches += block.channels
@@ -130,11 +135,11 @@ class Source:
                 matches += [c for c in block.channels if c == request or fnmatchcase(c, request)]
         return matches
 
-    def is_pattern(self, request):
+    def is_pattern(self, request: str) -> bool:
         """Whether a request stands for whatever fits, rather than for what it names."""
         return request in self.short_names or any(sign in request for sign in "*?[")
 
-    def requests(self, channels=None):
+    def requests(self, channels: Sequence[str] | None = None) -> Sequence[str]:
         """`channels`, or the default of the layout.
 
         Raises:
@@ -150,7 +155,7 @@ class Source:
             )
         return self.default
 
-    def unknown(self, request):
+    def unknown(self, request: str) -> str:
         """The message for a request that matches nothing."""
         names = list(dict.fromkeys([*(block.name for block in self.blocks), *self.channels]))
         lowered = {name.lower(): name for name in names}
@@ -161,7 +166,7 @@ class Source:
         hint = f"Did you mean {', '.join(near)}?" if near else f"It has {self._listed_blocks()}."
         return f"'{self.name}' has no channel '{request}'. {hint}"
 
-    def select(self, channels):
+    def select(self, channels: Sequence[str]) -> "Selection":
         """The chosen channels as one table; NaN for those that the recording does not have.
 
         Args:
@@ -199,7 +204,7 @@ class Source:
             )
         return Selection(self, tuple(channels), parts, known[0] if known else None)
 
-    def _listed_blocks(self):
+    def _listed_blocks(self) -> str:
         listed = [f"{block.name} {block.table.shape}" for block in self.blocks]
         return ", ".join(listed[:12]) + (
             f" and {len(listed) - 12} more" if len(listed) > 12 else ""
@@ -216,7 +221,13 @@ class Selection:
         rate_hz: Samples per second or `None`.
     """
 
-    def __init__(self, source, channels, parts, rate_hz):
+    def __init__(
+        self,
+        source: Source,
+        channels: tuple[str, ...],
+        parts: Sequence[tuple[Block, Array, Array]],
+        rate_hz: float | None,
+    ) -> None:
         self.source = source
         self.channels = channels
         self.rate_hz = rate_hz
@@ -238,7 +249,7 @@ class Selection:
         rows = max(1, BYTES_AT_ONCE // (8 * max(widest, len(channels))))
         self._rows_at_once = -(-rows // self.rows_per_chunk) * self.rows_per_chunk
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> Array:
         """Samples, `(n, C)`, NaN where nothing was observed.
 
         Raises:
@@ -250,7 +261,7 @@ class Selection:
         check_finite(values, self.source.name, self.channels, start)
         return values
 
-    def read_into(self, out, start, stop):
+    def read_into(self, out: Array, start: int, stop: int) -> None:
         """Reads samples `[start, stop)` into `out`, `(n, C)`, float32; infinite ones stay."""
         if self._is_plain:
             return self.blocks[0].read_plain(out, start, stop)
@@ -264,14 +275,14 @@ class Selection:
                     out[a - start : b - start, places] = block.read(a, b)[:, columns]
 
 
-def _as_slice(indices):
+def _as_slice(indices: Array) -> slice | Array:
     """Consecutive indices as a slice, which is faster."""
     if (np.diff(indices) == 1).all():
         return slice(int(indices[0]), int(indices[-1]) + 1)
     return indices
 
 
-def is_numeric(item):
+def is_numeric(item: Any) -> bool:
     """Whether `item` is a dataset of real numbers with at least one value and a sane width."""
     return (
         isinstance(item, h5py.Dataset)
@@ -281,7 +292,7 @@ def is_numeric(item):
     )
 
 
-def find_rate(group):
+def find_rate(group: h5py.Group) -> float | None:
     """Samples per second from an attribute or scalar dataset of `group`, else `None`.
 
     Raises:
@@ -303,13 +314,13 @@ def find_rate(group):
     return None
 
 
-def find_timestamps(group):
+def find_timestamps(group: h5py.Group) -> Any:
     """The dataset `timestamps` `(T,)` of a group, in seconds, or `None`."""
     item = group.get("timestamps")
     return item if is_numeric(item) and item.ndim == 1 and item.size > 1 else None
 
 
-def rate_of(timestamps):
+def rate_of(timestamps: Any) -> float | None:
     """One over the median interval of timestamps in seconds, `None` where that is no rate."""
     if timestamps is None:
         return None
@@ -317,7 +328,7 @@ def rate_of(timestamps):
     return 1 / interval if 0 < interval < np.inf else None
 
 
-def find_channel_names(*holders):
+def find_channel_names(*holders: Any) -> list[str] | None:
     """Names in an attribute or dataset `channel_names` of the first holder that has one."""
     for holder in holders:
         names = holder.attrs.get("channel_names")
@@ -330,7 +341,7 @@ def find_channel_names(*holders):
     return None
 
 
-def find_labels(group, stretches=None):
+def find_labels(group: h5py.Group, stretches: int | None = None) -> dict[str, Any]:
     """What a group says of its recording: texts and whole numbers that stand beside the values.
 
     Args:

@@ -1,11 +1,14 @@
 """Values that stay on disk until they are sliced."""
 
 import dataclasses
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ceneurovae.hints import Array
 from ceneurovae.readers.layouts import open_sources
 from ceneurovae.readers.options import ReadOptions
+from ceneurovae.readers.source import Selection, Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +35,11 @@ class StoredValues:
 
     ndim = 2
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
     @contextmanager
-    def opened(self):
+    def opened(self) -> Iterator[Selection]:
         """A context with the values, read where they are sliced.
 
         Raises:
@@ -45,7 +48,7 @@ class StoredValues:
         with open_sources(self.path, self.options) as (_, sources):
             yield self.select({source.name: source for source in sources})
 
-    def select(self, sources):
+    def select(self, sources: dict[str, Source]) -> Selection:
         """The values among the `Source`s, by name, of its file, open now.
 
         Raises:
@@ -58,6 +61,6 @@ class StoredValues:
             raise ValueError(f"'{self.path}' has changed since it was opened first.")
         return selection
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> Array:
         with self.opened() as values:
             return values[rows]

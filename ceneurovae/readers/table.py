@@ -4,7 +4,12 @@ A table is what has a `shape` and gives rows for a slice of its first axis, whic
 windows `(N, T, C)` their number: an `h5py.Dataset`, a NumPy array, or a `Table`.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
+
+from ceneurovae.hints import Array
 
 
 class Table:
@@ -16,18 +21,23 @@ class Table:
         chunks: Shape of the pieces in which it is best read, or `None`.
     """
 
-    def __init__(self, shape, read, chunks=None):
+    def __init__(
+        self,
+        shape: Sequence[int],
+        read: Callable[[int, int], Array],
+        chunks: Sequence[int] | None = None,
+    ) -> None:
         self.shape = tuple(shape)
         self.ndim = len(self.shape)
         self.chunks = chunks
         self._read = read
 
-    def __getitem__(self, rows):
+    def __getitem__(self, rows: slice) -> Array:
         start, stop, _ = rows.indices(self.shape[0])
         return self._read(start, stop)
 
 
-def transposed(dataset):
+def transposed(dataset: Any) -> Any:
     """`(C, T)` as `(T, C)`, and `(N, C, T)` as `(N, T, C)`."""
     if dataset.ndim == 1:
         return dataset
@@ -40,10 +50,10 @@ def transposed(dataset):
     return Table(shape, lambda a, b: dataset[a:b].swapaxes(1, 2), chunks)
 
 
-def masked(table, observed):
+def masked(table: Any, observed: Any) -> Table:
     """`table` with NaN wherever the table `observed` is zero; it may lack the last axis."""
 
-    def read(start, stop):
+    def read(start: int, stop: int) -> Array:
         values = np.array(table[start:stop], dtype=np.result_type(table[0:1].dtype, "float32"))
         seen = np.asarray(observed[start:stop], dtype=bool)
         values[~seen] = np.nan  # where `seen` lacks the last axis, in all of it
@@ -52,7 +62,7 @@ def masked(table, observed):
     return Table(table.shape, read, getattr(table, "chunks", None))
 
 
-def rows_per_chunk(table):
+def rows_per_chunk(table: Any) -> int:
     """Rows that are best read together."""
     chunks = getattr(table, "chunks", None)
     return chunks[0] if chunks else 1

@@ -11,6 +11,7 @@ Names are imported when they are first used: matplotlib and Plotly are extras.
 """
 
 import importlib
+from typing import Any
 
 _HOMES = {
     "data": ("ReportData", "gather"),
@@ -30,11 +31,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ceneurovae.report' has no attribute '{name}'")
     return getattr(importlib.import_module(f"ceneurovae.report.{_HOME_OF[name]}"), name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

@@ -1,10 +1,15 @@
 """What is written below the plots: how to read them."""
 
+from typing import TYPE_CHECKING
+
 from ceneurovae.report.figures import LOWEST_R2, MOST_RECORDINGS
 from ceneurovae.report.timeline import BINS
 
+if TYPE_CHECKING:
+    from ceneurovae.report.data import ReportData
 
-def captions(data):
+
+def captions(data: "ReportData") -> dict[str, str]:
     """A caption for each plot of the page, by name.
 
     Args:
@@ -74,7 +79,7 @@ def captions(data):
     }
 
 
-def _learning_curves(data):
+def _learning_curves(data: "ReportData") -> str:
     text = (
         "Training and validation data over the epochs, each value a mean per window. The ELBO, "
         "with KL weight 1 throughout, is what training raises; it is minus the sum of the two "
@@ -88,14 +93,14 @@ def _learning_curves(data):
     return text
 
 
-def _refit(data):
+def _refit(data: "ReportData") -> str:
     """What a refit means for the time that is called validation."""
     if not data.settings["training"].get("refit"):
         return ""
     return "In the end it was trained on validation data too. "
 
 
-def _behaviours(data):
+def _behaviours(data: "ReportData") -> str:
     if not data.trajectory.behaviours:
         return ""
     return (
@@ -104,7 +109,7 @@ def _behaviours(data):
     )
 
 
-def describe_gap(data):
+def describe_gap(data: "ReportData") -> str:
     """What the null control says, in a sentence; empty where it was not run."""
     if data.null is None:
         return ""

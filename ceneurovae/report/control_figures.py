@@ -1,7 +1,11 @@
 """The plots of a run's controls: refits to shifted channels, and decoding of labels."""
 
-import numpy as np
+from typing import TYPE_CHECKING
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from ceneurovae.hints import JSON
 from ceneurovae.report.style import (
     BLUE,
     LOWEST_R2,
@@ -13,6 +17,9 @@ from ceneurovae.report.style import (
     shortened,
     styled,
 )
+
+if TYPE_CHECKING:
+    from ceneurovae.report.data import ReportData
 
 METHODS = {"latents": BLUE, "pca": VERMILION, "channels": SKY, "null": MUTED}
 METHOD_NAMES = {
@@ -28,7 +35,7 @@ METRICS = {
 
 
 @styled
-def plot_null_control(data):
+def plot_null_control(data: "ReportData") -> Figure:
     """Scores on the data as it is, beside those on data in which channels are shifted.
 
     Args:
@@ -65,7 +72,7 @@ def plot_null_control(data):
 
 
 @styled
-def plot_decoding(data):
+def plot_decoding(data: "ReportData") -> Figure:
     """How well labels can be decoded from latents, principal components and channels.
 
     Args:
@@ -118,10 +125,10 @@ def plot_decoding(data):
     return figure
 
 
-def _name(label):
+def _name(label: JSON) -> str:
     """The name of a label, with a star where it is a channel that the model was trained on."""
     return shortened(label["name"]) + (" *" if label.get("in_model") else "")
 
 
-def _or_nan(value):
+def _or_nan(value: float | None) -> float:
     return np.nan if value is None else value

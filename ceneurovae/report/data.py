@@ -2,16 +2,24 @@
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Array, PathLike
 from ceneurovae.import_data import reload_splits
 from ceneurovae.labels import find_labels
-from ceneurovae.report.colourings import colourings
-from ceneurovae.report.timeline import describe_recordings
+from ceneurovae.report.colourings import Colouring, colourings
+from ceneurovae.report.timeline import RecordingTimeline, describe_recordings
 from ceneurovae.results import VERSION
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.splits import Splits
 from ceneurovae.tracking import working
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
+    from ceneurovae.report.shown_windows import ShownWindows
+    from ceneurovae.report.trajectory import Trajectory
 
 LATENTS_DRAWN = 8
 
@@ -39,51 +47,53 @@ class ReportData:
     """
 
     path: Path
-    metrics: dict
-    null: dict | None
-    decoding: dict | None
-    seeds: dict | None
-    history: list
-    settings: dict
-    choices: dict | None
-    environment: dict
-    channels: tuple
-    recordings: tuple
+    metrics: JSON
+    null: JSON | None
+    decoding: JSON | None
+    seeds: JSON | None
+    history: list[dict[str, float]]
+    settings: JSON
+    choices: JSON | None
+    environment: JSON
+    channels: tuple[str, ...]
+    recordings: tuple[RecordingTimeline, ...]
     seq_len: int
-    windows: object
-    colourings: tuple
-    trajectory: object
+    windows: "ShownWindows"
+    colourings: tuple[Colouring, ...]
+    trajectory: "Trajectory"
     loss_unit: str
     value_unit: str
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Name of the run."""
         return self.path.resolve().name
 
     @property
-    def rate_hz(self):
+    def rate_hz(self) -> float:
         """Samples per second; 1 where no rate is known, so that seconds are samples."""
         return self.recordings[0].rate_hz or 1.0
 
     @property
-    def time_label(self):
+    def time_label(self) -> str:
         """What an axis of time says."""
         return "time (s)" if self.recordings[0].rate_hz else "time (samples)"
 
     @property
-    def latent_order(self):
+    def latent_order(self) -> Array:
         """Indices of the latents, the one with the most KL divergence first, `(Z,)`."""
         return np.argsort(-np.array(self.metrics["test"]["kl_per_latent"]), kind="stable")
 
     @property
-    def colour(self):
+    def colour(self) -> Colouring:
         """The `Colouring` that is shown first: behaviour where there is any, else time."""
         best = self.trajectory.behaviours[:1]
         return next((c for c in self.colourings if c.name in best), self.colourings[0])
 
 
-def gather(run, model=None, splits=None):
+def gather(
+    run: PathLike, model: "NeuroBehaviorVAE | None" = None, splits: Splits | None = None
+) -> ReportData:
     """Reads, encodes and decodes all that a report shows.
 
     Evaluates the run first if it was not, or by another version.
@@ -134,7 +144,7 @@ def gather(run, model=None, splits=None):
     )
 
 
-def current_metrics(run, splits):
+def current_metrics(run: RunFolder, splits: Splits) -> JSON:
     """The metrics of a `RunFolder`; it is evaluated if they are missing or of another version."""
     if run.has_metrics:
         metrics = run.read_metrics()

@@ -6,9 +6,13 @@ times `step`. `sum` adds up what several lists of operations make of the same ma
 left out, and all is computed in single precision or better, whatever the precision of the training.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from ceneurovae.hints import JSON, Array, Tensor
+from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.backbones import ConvBackbone, GRUBackbone, LSTMBackbone, TransformerBackbone
 from ceneurovae.model.decoder import Decoder, SequenceWriter
 from ceneurovae.model.likelihood import (
@@ -21,7 +25,9 @@ from ceneurovae.model.likelihood import (
     Likelihood,
     PoissonLikelihood,
 )
+from ceneurovae.model.linear_path import LinearPath
 from ceneurovae.model.mlp import CLIP, MLP
+from ceneurovae.model.scaler import ChannelScaler
 
 # Weights are whole numbers of 24 bits: their error is at most 6e-8 of the largest of their matrix.
 LARGEST = 2**23 - 1
@@ -31,7 +37,7 @@ class UnknownLayerError(ValueError):
     """A model has a layer for which there is no operation."""
 
 
-def describe_decoder(model):
+def describe_decoder(model: NeuroBehaviorVAE) -> tuple[list[JSON], Array]:
     """The program of `model.decode`: latents `(1, Z)` -> window `(T, C)` in raw units.
 
     Args:
@@ -52,11 +58,11 @@ def describe_decoder(model):
 class _Weights:
     """Arrays one behind another."""
 
-    def __init__(self):
-        self.arrays = []
+    def __init__(self) -> None:
+        self.arrays: list[Array] = []
         self.size = 0
 
-    def add(self, array):
+    def add(self, array: Tensor) -> list[float]:
         array = _numpy(array).astype("float64").ravel()
         step = float(np.abs(array).max(initial=0.0)) / LARGEST or 1.0
         place = [self.size, array.size, step]
@@ -64,11 +70,11 @@ class _Weights:
         self.size += array.size
         return place
 
-    def joined(self):
+    def joined(self) -> Array:
         return np.concatenate(self.arrays)
 
 
-def _decoder(decoder, latents, weights):
+def _decoder(decoder: Decoder, latents: int, weights: _Weights) -> list[JSON]:
     if type(decoder) is not Decoder:
         raise _unknown(decoder)
     path, gain = decoder.linear, float(_numpy(decoder.gain))
@@ -90,7 +96,7 @@ def _decoder(decoder, latents, weights):
     return [_sum(linear, [*network, {"op": "times", "factor": gain}])]
 
 
-def _inverse(path, scores, weights):
+def _inverse(path: LinearPath, scores: int, weights: _Weights) -> list[JSON]:
     """`(1, scores)` -> `(T, C)`, as `LinearPath.inverse`."""
     return [
         {"op": "dense", "kernel": weights.add(_numpy(path.mixing)[:scores])},
@@ -100,12 +106,12 @@ def _inverse(path, scores, weights):
     ]
 
 
-def _mlp(network, weights):
+def _mlp(network: MLP, weights: _Weights) -> list[JSON]:
     layers = [*network.hidden, network.readout]
     return [{"op": "limit", "at": CLIP}, *(_dense(layer, weights) for layer in layers)]
 
 
-def _sequence(network, weights):
+def _sequence(network: Any, weights: _Weights) -> list[JSON]:
     if type(network) is not SequenceWriter:
         raise _unknown(network)
     hidden = network.settings["hidden_dim"]
@@ -119,7 +125,7 @@ def _sequence(network, weights):
     ]
 
 
-def _body(body, steps, weights):
+def _body(body: Any, steps: int, weights: _Weights) -> list[JSON]:
     if type(body) is ConvBackbone:
         return [_sum([], [_convolution(layer, weights)]) for layer in body.convolutions]
     if type(body) in (GRUBackbone, LSTMBackbone):
@@ -130,7 +136,7 @@ def _body(body, steps, weights):
     raise _unknown(body)
 
 
-def _convolution(layer, weights):
+def _convolution(layer: Any, weights: _Weights) -> JSON:
     return {
         "op": "convolution",
         "kernel": weights.add(layer.kernel),
@@ -141,7 +147,7 @@ def _convolution(layer, weights):
     }
 
 
-def _recurrence(name, layer, weights):
+def _recurrence(name: str, layer: Any, weights: _Weights) -> JSON:
     cell = layer.cell
     return {
         "op": name,
@@ -151,7 +157,7 @@ def _recurrence(name, layer, weights):
     }
 
 
-def _transformer(body, steps, weights):
+def _transformer(body: TransformerBackbone, steps: int, weights: _Weights) -> list[JSON]:
     origin = np.zeros((1, steps, body.hidden_dim), "float32")
     program = [{"op": "plusTable", "table": weights.add(body.position(origin))}]
     for attention_norm, attention, feed_forward_norm, expansion, contraction in zip(
@@ -176,7 +182,7 @@ def _transformer(body, steps, weights):
     return [*program, _norm(body.final_norm, weights)]
 
 
-def _norm(layer, weights):
+def _norm(layer: Any, weights: _Weights) -> JSON:
     return {
         "op": "norm",
         "gamma": weights.add(layer.gamma),
@@ -185,7 +191,7 @@ def _norm(layer, weights):
     }
 
 
-def _attention(layer, weights):
+def _attention(layer: Any, weights: _Weights) -> JSON:
     parts = {
         "query": layer.query_dense,
         "key": layer.key_dense,
@@ -199,7 +205,7 @@ def _attention(layer, weights):
     return {"op": "attention", "heads": layer.query_dense.kernel.shape[1], **dense}
 
 
-def _dense(layer, weights):
+def _dense(layer: Any, weights: _Weights) -> JSON:
     return {
         "op": "dense",
         "kernel": weights.add(layer.kernel),
@@ -208,27 +214,27 @@ def _dense(layer, weights):
     }
 
 
-def _activation(layer):
+def _activation(layer: Any) -> str:
     name = keras.activations.serialize(layer.activation)
     if name not in ("linear", "silu", "gelu"):
         raise _unknown(layer)
     return name
 
 
-def _scale(factors, weights):
+def _scale(factors: Array, weights: _Weights) -> JSON:
     """`(1, n)` -> `(1, m)`: each column times its factor, 0 where there is none."""
     return {"op": "scale", "factors": weights.add(factors)}
 
 
-def _reshape(columns):
+def _reshape(columns: int) -> JSON:
     return {"op": "reshape", "columns": columns}
 
 
-def _sum(*terms):
+def _sum(*terms: list[JSON]) -> JSON:
     return {"op": "sum", "terms": list(terms)}
 
 
-def _expectation(likelihood, scaler):
+def _expectation(likelihood: Likelihood, scaler: ChannelScaler) -> list[JSON]:
     """Scaled -> raw units. Means and scales are numbers of the program, which stay exact."""
     mean, std = _numpy(scaler.mean).astype("float64"), _numpy(scaler.std).astype("float64")
     if type(likelihood) in (Likelihood, GaussianLikelihood, HuberLikelihood):
@@ -244,15 +250,15 @@ def _expectation(likelihood, scaler):
     raise _unknown(likelihood)
 
 
-def _affine(factors, offsets):
+def _affine(factors: Array, offsets: Array) -> JSON:
     return {"op": "affine", "factors": factors.tolist(), "offsets": offsets.tolist()}
 
 
-def _numpy(tensor):
+def _numpy(tensor: Tensor) -> Array:
     return keras.ops.convert_to_numpy(tensor)
 
 
-def _unknown(layer):
+def _unknown(layer: Any) -> UnknownLayerError:
     return UnknownLayerError(
         f"There is no operation for {type(layer).__name__} '{layer.name}', so the decoder cannot "
         "be written as a program. Expected the decoder and likelihoods of this package."

@@ -5,11 +5,14 @@ page gets windows that were decoded before, on a grid of one latent at a time, a
 """
 
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 
 import keras
 import numpy as np
 
+from ceneurovae.hints import JSON, Array
+from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.loss import kl_divergence
 from ceneurovae.model.metrics import ACTIVE_VARIANCE
 from ceneurovae.report.decoder_program import UnknownLayerError, describe_decoder
@@ -47,8 +50,14 @@ SECTION = """\
 
 
 def explorer_section(
-    model, posterior, channels, rate_hz=None, observed=None, names=None, budget=BUDGET
-):
+    model: NeuroBehaviorVAE,
+    posterior: Sequence[Array],
+    channels: Sequence[str],
+    rate_hz: float | None = None,
+    observed: Array | None = None,
+    names: Sequence[str] | None = None,
+    budget: int = BUDGET,
+) -> str:
     """A piece of HTML, complete in itself, in which latents are moved and windows decoded.
 
     It listens on `document` for `CustomEvent("ceneurovae:window", {detail: {index}})` and loads the
@@ -80,7 +89,7 @@ def explorer_section(
     _require_fit(decoded, channels, observed, names)
     if not np.isfinite(decoded).all():
         return _without("The decoder's numbers are not finite: there is nothing to explore.")
-    data = {
+    data: JSON = {
         "steps": decoded.shape[1],
         "rate": rate_hz,
         "channels": list(channels),
@@ -97,10 +106,10 @@ def explorer_section(
     if program is None:
         grid = model.decode(_grid(data["mean"], data["sliders"]), batch_size=256)
         windows = {"grid": grid, "decoded": decoded, **windows}
-        program = {"gridValues": GRID_VALUES}
+        data["gridValues"] = GRID_VALUES
     else:
         left -= len(program["weights"])
-    data |= program
+        data |= program
     data["stored"] = _stored(windows, order, left)
     drawn = [n for n in order if "program" in data or n in data["stored"]]
     if not drawn:
@@ -114,12 +123,14 @@ def explorer_section(
     )
 
 
-def _without(about):
+def _without(about: str) -> str:
     """A section of words alone."""
     return HEADING.format(about=about) + "</section>\n"
 
 
-def _require_fit(decoded, channels, observed, names):
+def _require_fit(
+    decoded: Array, channels: Sequence[str], observed: Array | None, names: Sequence[str] | None
+) -> None:
     if observed is not None and np.shape(observed) != decoded.shape:
         raise ValueError(
             f"observed has shape {np.shape(observed)}, expected {decoded.shape}. Give the windows "
@@ -131,7 +142,7 @@ def _require_fit(decoded, channels, observed, names):
             raise ValueError(f"Received {len(given)} {what}, expected {count}. Give one for each.")
 
 
-def _sliders(mu, logvar):
+def _sliders(mu: Array, logvar: Array) -> list[JSON]:
     """The active latents with the most KL divergence, or the one with the most if none is active.
 
     Each with its `reach` to either side of the mean: standard deviations of the aggregate
@@ -147,12 +158,12 @@ def _sliders(mu, logvar):
     ]
 
 
-def _most_varied(scaled):
+def _most_varied(scaled: Array) -> list[int]:
     """Channels of scaled windows `(N, T, C)`, those that vary most first."""
     return np.argsort(-scaled.var(axis=(0, 1)), kind="stable").tolist()
 
 
-def _program_within(model, budget):
+def _program_within(model: NeuroBehaviorVAE, budget: int) -> tuple[JSON | None, str]:
     """`program` and packed `weights`, or `None` if they do not fit, and a sentence about it."""
     try:
         program, weights = describe_decoder(model)
@@ -165,7 +176,7 @@ def _program_within(model, budget):
     return {"program": program, "weights": packed}, about
 
 
-def _grid(mean, sliders):
+def _grid(mean: Sequence[float], sliders: Sequence[JSON]) -> Array:
     """Latents `(sliders * GRID_VALUES, Z)`: each slider's in turn, the others at their means."""
     z = np.tile(np.asarray(mean, "float32"), (len(sliders), GRID_VALUES, 1))
     for row, slider in zip(z, sliders, strict=True):
@@ -173,7 +184,7 @@ def _grid(mean, sliders):
     return z.reshape(-1, len(mean))
 
 
-def _stored(windows, order, budget):
+def _stored(windows: dict[str, Array], order: Sequence[int], budget: int) -> dict[int, JSON]:
     """Channel -> packed windows of each kind, for the first channels in the order that fit.
 
     Args:
@@ -191,7 +202,7 @@ def _stored(windows, order, budget):
     return stored
 
 
-def _about_sliders(data, count):
+def _about_sliders(data: JSON, count: int) -> str:
     reach = f"{REACH:g} standard deviations to either side of its mean over {count:,} windows"
     if "program" in data:
         return (
@@ -205,12 +216,12 @@ def _about_sliders(data, count):
     )
 
 
-def _about_stored(windows, stored, channels):
+def _about_stored(windows: dict[str, Array], stored: int, channels: int) -> str:
     if not windows or stored == channels:
         return ""
     what = "Windows" if "grid" in windows else "Observed windows"
     return f" {what} of {stored} of the {channels} channels fit into the page."
 
 
-def _file(name):
+def _file(name: str) -> str:
     return files("ceneurovae.report").joinpath(name).read_text()

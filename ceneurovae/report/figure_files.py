@@ -1,21 +1,29 @@
 """Which figures a run has, and how they become files or pieces of a page."""
 
+import functools
 import io
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
+from matplotlib.figure import Figure
 
+from ceneurovae.hints import JSON, PathLike
 from ceneurovae.report import control_figures, figures, latent_figures
 from ceneurovae.report.style import BLUE, INK, MUTED, SKY
 from ceneurovae.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from ceneurovae.report.data import ReportData
 
 # Colours that are others where the page is dark: variables of page.css.
 PAGE_COLOURS = {INK: "ink", MUTED: "muted", BLUE: "blue", SKY: "sky"}
 
 
-def available_figures(data):
+def available_figures(data: "ReportData") -> dict[str, Callable[[], Figure]]:
     """The figures that there is something to draw in, by name, in the order of the page.
 
     Args:
@@ -29,7 +37,7 @@ def available_figures(data):
         for n in (2, 3)
         if len(data.latent_order) >= n
     }
-    drawn = {
+    drawn: dict[str, tuple[Callable[..., Figure], JSON] | None] = {
         "timeline": (figures.plot_timeline, {}),
         "learning_curves": (figures.plot_learning_curves, {}) if data.history else None,
         "reconstructions": (figures.plot_reconstructions, {}) if data.windows.examples else None,
@@ -41,17 +49,17 @@ def available_figures(data):
         "decoding": (control_figures.plot_decoding, {}) if _has_labels(data) else None,
     }
     return {
-        name: lambda function=item[0], arguments=item[1]: function(data, **arguments)
+        name: functools.partial(item[0], data, **item[1])
         for name, item in drawn.items()
         if item is not None
     }
 
 
-def _has_labels(data):
+def _has_labels(data: "ReportData") -> bool:
     return bool((data.decoding or {}).get("labels"))
 
 
-def write_figures(data, folder):
+def write_figures(data: "ReportData", folder: PathLike) -> list[Path]:
     """Writes every figure as `NAME.svg`, whose text is text, and `NAME.png` with 300 dpi.
 
     They are 7.2 inches wide, two columns of a journal; the scatter is 4.2.
@@ -75,8 +83,8 @@ def write_figures(data, folder):
     return paths
 
 
-def _save(figure, file, suffix, name, **arguments):
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name}
+def _save(figure: Figure, file: Any, suffix: str, name: str, **arguments: Any) -> None:
+    settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": name}
     metadata = {"Date": None} if suffix == "svg" else None
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # The font of a browser has what that of matplotlib lacks.
@@ -84,7 +92,7 @@ def _save(figure, file, suffix, name, **arguments):
         figure.savefig(file, format=suffix, metadata=metadata, dpi=300, **arguments)
 
 
-def as_inline_svg(figure, name, description):
+def as_inline_svg(figure: Figure, name: str, description: str) -> str:
     """A figure as an `<svg>` for a page, whose colours suit it in the light and the dark.
 
     Args:

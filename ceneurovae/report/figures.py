@@ -1,7 +1,12 @@
 """The plots of a run's data, training and reconstructions."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from ceneurovae.hints import JSON, Array
 from ceneurovae.report.style import (
     BLUE,
     INK,
@@ -16,6 +21,11 @@ from ceneurovae.report.style import (
     shortened,
     styled,
 )
+from ceneurovae.report.timeline import RecordingTimeline
+
+if TYPE_CHECKING:
+    from ceneurovae.report.data import ReportData
+    from ceneurovae.report.shown_windows import Example
 
 MOST_RECORDINGS = 20
 # Channels of which each is named on its axis.
@@ -23,7 +33,7 @@ MOST_NAMES = 40
 
 
 @styled
-def plot_timeline(data):
+def plot_timeline(data: "ReportData") -> Figure:
     """Which time of each recording was training, validation and test data, and what is missing.
 
     Args:
@@ -53,13 +63,15 @@ def plot_timeline(data):
     return figure
 
 
-def _usual_most(shares):
+def _usual_most(shares: Sequence[Array]) -> float:
     """The 99 % quantile of shares, or the largest where that is 0."""
     shares = np.concatenate(shares)
     return np.quantile(shares, 0.99) or shares.max()
 
 
-def _draw_recording(axes, row, recording, rate, most_missing):
+def _draw_recording(
+    axes: Any, row: int, recording: RecordingTimeline, rate: float, most_missing: float
+) -> None:
     """The parts of a recording as bars, and the share that is missing as a strip below them."""
     for part, first, last in recording.spans:
         span = (first / rate, (last - first) / rate)
@@ -72,7 +84,7 @@ def _draw_recording(axes, row, recording, rate, most_missing):
 
 
 @styled
-def plot_learning_curves(data):
+def plot_learning_curves(data: "ReportData") -> Figure:
     """ELBO, reconstruction loss and KL of training and validation data over the epochs.
 
     Args:
@@ -115,10 +127,10 @@ def plot_learning_curves(data):
     return figure
 
 
-def ramp_spans(history):
+def ramp_spans(history: Sequence[JSON]) -> list[tuple[int, int]]:
     """Epochs, from 1, in which the KL weight was below its last value: `(first, last)`."""
     weights = [row.get("kl_weight") for row in history]
-    spans = []
+    spans: list[tuple[int, int]] = []
     for row, weight in zip(history, weights, strict=True):
         if weight is None or weights[-1] is None or weight >= weights[-1]:
             continue
@@ -130,13 +142,13 @@ def ramp_spans(history):
     return spans
 
 
-def _shade_ramp(axes, history):
+def _shade_ramp(axes: Any, history: Sequence[JSON]) -> None:
     for first, last in ramp_spans(history):
         axes.axvspan(first - 0.5, last + 0.5, color=MUTED, alpha=0.25, linewidth=0, label="KL ramp")
 
 
 @styled
-def plot_reconstructions(data):
+def plot_reconstructions(data: "ReportData") -> Figure:
     """The best, the median and the worst held-out window as recorded and as reconstructed.
 
     Args:
@@ -178,7 +190,7 @@ def plot_reconstructions(data):
     return figure
 
 
-def _draw_window(axes, time, example, row):
+def _draw_window(axes: Any, time: Array, example: "Example", row: int) -> None:
     low, high, target = (part[:, row] for part in (example.low, example.high, example.target))
     axes.fill_between(time, low, high, color=SKY, alpha=0.35, linewidth=0, label="90 % interval")
     axes.plot(time, target, color=INK, linewidth=0.9, marker=".", markersize=1.5, label="recorded")
@@ -192,7 +204,7 @@ def _draw_window(axes, time, example, row):
 
 
 @styled
-def plot_channel_r2(data):
+def plot_channel_r2(data: "ReportData") -> Figure:
     """R2 of each channel on held-out data, beside that of PCA with as many components.
 
     Args:
@@ -209,7 +221,7 @@ def plot_channel_r2(data):
     looks = {"VAE": (BLUE, "o"), "PCA": (VERMILION, "x")}
     drawn = {name: np.maximum(scores[name], LOWEST_R2) for name in looks if name in scores}
     if len(drawn) == 2:
-        axes.vlines(place, *drawn.values(), color=MUTED, linewidth=0.6)
+        axes.vlines(place, drawn["VAE"], drawn["PCA"], color=MUTED, linewidth=0.6)
     for name, values in drawn.items():
         colour, marker = looks[name]
         axes.scatter(place, values, s=14, color=colour, marker=marker, linewidth=1, label=name)
@@ -226,7 +238,7 @@ def plot_channel_r2(data):
     return figure
 
 
-def channel_scores(data):
+def channel_scores(data: "ReportData") -> tuple[list[str], dict[str, Array]]:
     """R2 of each channel by method, sorted by that of the VAE.
 
     Returns:

@@ -6,10 +6,12 @@ Colours `var(--name)` are those of `page.css`, which the page fills in: some dif
 import base64
 import gzip
 import html
+from collections.abc import Iterable
 
 import numpy as np
 
-from ceneurovae.report.data import LATENTS_DRAWN
+from ceneurovae.hints import JSON
+from ceneurovae.report.data import LATENTS_DRAWN, ReportData
 from ceneurovae.report.figures import channel_scores
 from ceneurovae.report.latent_figures import trajectory_rows, trajectory_time
 from ceneurovae.report.style import (
@@ -24,7 +26,7 @@ ROW_HEIGHT = 72
 THEME_BLUE, THEME_SKY, THEME_MUTED = "var(--blue)", "var(--sky)", "var(--muted)"
 
 
-def packed_plotly():
+def packed_plotly() -> str:
     """The library Plotly as base64 of gzip, which a browser unpacks: 2 MB instead of 5.
 
     Raises:
@@ -38,7 +40,7 @@ def packed_plotly():
     return base64.b64encode(packed).decode()
 
 
-def channel_figure(data):
+def channel_figure(data: ReportData) -> JSON:
     """R2 of each channel, with its name where the pointer is."""
     names, scores = channel_scores(data)
     place = list(range(1, len(names) + 1))
@@ -83,14 +85,14 @@ def channel_figure(data):
     return {"data": traces, "layout": layout}
 
 
-def trajectory_figure(data):
+def trajectory_figure(data: ReportData) -> JSON:
     """Latents over time, and behaviour below them, all with one axis of time."""
     rows = trajectory_rows(data)
     time, breaks = trajectory_time(data)
     dots = len(breaks) > len(time) // 4
     time = as_json(np.insert(time, breaks, np.nan))
     traces, titles = [], []
-    layout = {"height": 90 + ROW_HEIGHT * len(rows), "showlegend": False}
+    layout: JSON = {"height": 90 + ROW_HEIGHT * len(rows), "showlegend": False}
     for row, (label, values, is_latent) in enumerate(rows):
         axis = "" if row == 0 else str(row + 1)
         traces.append(
@@ -144,7 +146,7 @@ def trajectory_figure(data):
     return {"data": traces, "layout": layout}
 
 
-def scatter_data(data):
+def scatter_data(data: ReportData) -> JSON:
     """The points of the scatter and what they can be coloured by; the page draws it.
 
     Returns:
@@ -179,11 +181,11 @@ def scatter_data(data):
     }
 
 
-def plain(text):
+def plain(text: str) -> str:
     """Text for Plotly, which takes some signs for markup."""
     return html.escape(text)
 
 
-def as_json(values):
+def as_json(values: Iterable[float]) -> list[float | None]:
     """Numbers with 4 significant digits, `None` for those that are not finite."""
     return [float(f"{value:.4g}") if np.isfinite(value) else None for value in values]

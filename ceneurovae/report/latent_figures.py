@@ -1,9 +1,15 @@
 """The plots of a run's latents: how much each is used, over time, and as a space."""
 
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from ceneurovae.hints import JSON, Array
 from ceneurovae.model.metrics import ACTIVE_VARIANCE
-from ceneurovae.report.data import LATENTS_DRAWN
+from ceneurovae.report.colourings import Colouring
+from ceneurovae.report.data import LATENTS_DRAWN, ReportData
 from ceneurovae.report.style import (
     BLUE,
     CYCLE,
@@ -19,7 +25,7 @@ from ceneurovae.report.style import (
 
 
 @styled
-def plot_latents(data):
+def plot_latents(data: ReportData) -> Figure:
     """KL divergence of each latent, and how much its mean varies over held-out windows.
 
     Args:
@@ -52,7 +58,7 @@ def plot_latents(data):
 
 
 @styled
-def plot_trajectories(data):
+def plot_trajectories(data: ReportData) -> Figure:
     """Latents over the whole time of a recording, with behaviour below them.
 
     Args:
@@ -95,7 +101,7 @@ def plot_trajectories(data):
     return figure
 
 
-def trajectory_rows(data):
+def trajectory_rows(data: ReportData) -> list[tuple[str, Array, bool]]:
     """What is drawn over time: `(label, values (m,), whether it is a latent)`."""
     trajectory = data.trajectory
     rows = [(f"z{n}", trajectory.mu[:, n], True) for n in data.latent_order[:LATENTS_DRAWN]]
@@ -103,14 +109,19 @@ def trajectory_rows(data):
     return rows + [(shortened(name, 26), values, False) for name, values in pairs]
 
 
-def trajectory_time(data):
+def trajectory_time(data: ReportData) -> tuple[Array, Array]:
     """Time of the points of the trajectory, and the points before which a line is broken."""
     trajectory = data.trajectory
     return trajectory.middle / data.rate_hz, np.flatnonzero(np.diff(trajectory.stretch)) + 1
 
 
 @styled
-def plot_scatter(data, colour=None, dimensions=2, latents=None):
+def plot_scatter(
+    data: ReportData,
+    colour: str | None = None,
+    dimensions: int = 2,
+    latents: Sequence[int] | None = None,
+) -> Figure:
     """Held-out windows as points in the space of two or three latents.
 
     Args:
@@ -134,7 +145,7 @@ def plot_scatter(data, colour=None, dimensions=2, latents=None):
             f"with {len(data.latent_order)}; expected 2 or 3 dimensions and a latent for each."
         )
     figure = new_figure(3.2, width=4.2)
-    axes = figure.add_subplot(projection="3d" if dimensions == 3 else None)
+    axes: Any = figure.add_subplot(projection="3d" if dimensions == 3 else None)
     points = data.windows.mu[:, latents].T
     unknown = np.isnan(colouring.values)
     if unknown.any():
@@ -143,7 +154,7 @@ def plot_scatter(data, colour=None, dimensions=2, latents=None):
         drawn = axes.scatter(
             *points[:, ~unknown], s=7, c=colouring.values[~unknown], cmap="viridis", linewidth=0
         )
-        pad = {"pad": 0.12} if dimensions == 3 else {}
+        pad: JSON = {"pad": 0.12} if dimensions == 3 else {}
         figure.colorbar(drawn, label=shortened(colouring.name, 32), **pad)
     else:
         for index, category in enumerate(colouring.categories):
@@ -157,7 +168,7 @@ def plot_scatter(data, colour=None, dimensions=2, latents=None):
     return figure
 
 
-def _colouring(data, name):
+def _colouring(data: ReportData, name: str | None) -> Colouring:
     if name is None:
         return data.colour
     for colouring in data.colourings:

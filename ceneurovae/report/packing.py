@@ -5,15 +5,17 @@ import zlib
 
 import numpy as np
 
+from ceneurovae.hints import JSON, Array
+
 MISSING = 255
 
 
-def pack(values):
+def pack(values: Array) -> str:
     """Bytes of an array, compressed by zlib, as base64."""
     return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
 
 
-def pack_int24(values):
+def pack_int24(values: Array) -> str:
     """Whole numbers from `-2^23` to `2^23 - 1`, as text.
 
     All low bytes come first, then all middle and all high ones, which compresses better.
@@ -21,7 +23,7 @@ def pack_int24(values):
     return pack(np.ascontiguousarray(values, "<i4").view("u1").reshape(-1, 4)[:, :3].T)
 
 
-def pack_windows(windows):
+def pack_windows(windows: Array) -> JSON:
     """Windows of one channel, `(N, T)` with NaN, to within 1/508 of their range.
 
     Returns:

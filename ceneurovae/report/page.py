@@ -3,19 +3,26 @@
 import html
 import json
 import shlex
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ceneurovae
+from ceneurovae.hints import JSON, PathLike
 from ceneurovae.report import captions, interactive
-from ceneurovae.report.data import gather
+from ceneurovae.report.data import ReportData, gather
 from ceneurovae.report.figure_files import as_inline_svg, available_figures
 from ceneurovae.report.figures import channel_scores
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.splits import Splits
 from ceneurovae.tracking import working
 from ceneurovae.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 MOST_ROWS = 500
 # Plots that are pictures in the page; the others can be zoomed and turned.
@@ -25,7 +32,12 @@ PICTURES = (
 METHOD_NAMES = {"vae": "VAE", "ppca": "probabilistic PCA"}
 
 
-def write_report(run, out=None, figures=None, splits=None):
+def write_report(
+    run: PathLike,
+    out: PathLike | None = None,
+    figures: PathLike | None = None,
+    splits: Splits | None = None,
+) -> Path:
     """Writes everything about a run into one HTML page, that is looked at offline.
 
     It holds the verdict and the scores; the data and its splits on a time line; learning curves;
@@ -63,7 +75,7 @@ def write_report(run, out=None, figures=None, splits=None):
     return out
 
 
-def _jinja():
+def _jinja() -> Any:
     """The Jinja environment that escapes whatever it is given, unless it is marked as HTML."""
     try:
         import jinja2
@@ -74,11 +86,11 @@ def _jinja():
     )
 
 
-def _file(name):
+def _file(name: str) -> str:
     return files("ceneurovae.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _render(environment, data, explorer, plotly):
+def _render(environment: Any, data: ReportData, explorer: str, plotly: str) -> str:
     from markupsafe import Markup
 
     said = captions.captions(data)
@@ -120,7 +132,7 @@ def _render(environment, data, explorer, plotly):
     )
 
 
-def _explorer(model, data):
+def _explorer(model: "NeuroBehaviorVAE", data: ReportData) -> str:
     """The section in which latents are moved."""
     from ceneurovae.report.explorer import explorer_section
 
@@ -139,7 +151,7 @@ def _explorer(model, data):
     )
 
 
-def _sections(pictures, data, explorer):
+def _sections(pictures: dict[str, Any], data: ReportData, explorer: str) -> list[tuple[str, str]]:
     """Identifiers and titles of the sections that the page has."""
     titles = {
         "verdict": "Verdict",
@@ -158,7 +170,7 @@ def _sections(pictures, data, explorer):
     return [(key, title) for key, title in titles.items() if title is not None]
 
 
-def as_script_data(content):
+def as_script_data(content: Any) -> str:
     """JSON that can stand in a `<script>`: no name in it can end the element.
 
     >>> as_script_data({"channel": "</script>"})
@@ -167,13 +179,13 @@ def as_script_data(content):
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _methods(imputation):
+def _methods(imputation: JSON) -> list[str]:
     """Methods of filling in, in the order in which they appear; coverage, which is no R2, last."""
     methods = list(dict.fromkeys(method for row in imputation.values() for method in row))
     return sorted(methods, key=lambda method: method == "coverage")
 
 
-def describe_command(arguments):
+def describe_command(arguments: Sequence[str]) -> str:
     """What was typed, from `sys.argv`.
 
     >>> describe_command(["/usr/lib/ceneurovae/__main__.py", "train", "my file.h5"])
@@ -185,7 +197,7 @@ def describe_command(arguments):
     return shlex.join(["ceneurovae" if own else program, *map(str, others)])
 
 
-def _environment_rows(data):
+def _environment_rows(data: ReportData) -> list[tuple[str, Any]]:
     found = data.environment
     rows = [
         ("backend", found["backend"]),
@@ -203,7 +215,7 @@ def _environment_rows(data):
     return rows
 
 
-def _setting_rows(data):
+def _setting_rows(data: ReportData) -> list[tuple[str, str]]:
     """Settings of model and training, and what was chosen on validation data."""
     parts = {**data.settings, "chosen on validation data": data.choices or {}}
     rows = []

@@ -5,7 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
+from ceneurovae.hints import Array
+from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.likelihood import GaussianLikelihood, PoissonLikelihood
+from ceneurovae.windows import Windows
 
 MOST_WINDOWS, MOST_VALUES = 1000, 1 << 25  # 128 MiB
 MOST_CHANNELS = 12
@@ -53,22 +56,22 @@ class ShownWindows:
 
     recording: np.ndarray
     start: np.ndarray
-    names: tuple
+    names: tuple[str, ...]
     observed: np.ndarray
     mu: np.ndarray
     logvar: np.ndarray
     r2: np.ndarray
     channels: np.ndarray
-    examples: tuple
+    examples: tuple[Example, ...]
     interval: str
 
     @property
-    def middle(self):
+    def middle(self) -> Array:
         """`(n,)`, the sample in the middle of each window."""
         return self.start + self.observed.shape[1] // 2
 
 
-def show_windows(model, windows, seed=0):
+def show_windows(model: NeuroBehaviorVAE, windows: Windows, seed: int = 0) -> ShownWindows:
     """Encodes evenly spaced windows, and decodes the best, the median and the worst of them.
 
     Args:
@@ -113,7 +116,7 @@ def show_windows(model, windows, seed=0):
     )
 
 
-def squares(target, estimate):
+def squares(target: Array, estimate: Array) -> tuple[Array, Array]:
     """Squared errors, and deviations from each channel's mean over the windows, `(n, C)` each.
 
     Args:
@@ -130,18 +133,18 @@ def squares(target, estimate):
     return error, deviation
 
 
-def _r2(error, spread):
+def _r2(error: Array, spread: Array) -> Array:
     return np.where(spread > 0, 1 - error / np.where(spread > 0, spread, 1), np.nan)
 
 
-def _spaced_by_rank(r2, most):
+def _spaced_by_rank(r2: Array, most: int) -> Array:
     """Indices of channels, evenly spaced from the highest R2 to the lowest; NaN is last."""
     order = np.argsort(-r2, kind="stable")
     order = order[: max(1, np.count_nonzero(~np.isnan(r2)))]
     return order[np.linspace(0, len(order) - 1, min(len(order), most)).astype("int64")]
 
 
-def _chosen_examples(r2):
+def _chosen_examples(r2: Array) -> list[tuple[str, int]]:
     """Titles and indices of the best, the median and the worst window, as far as they differ."""
     order = np.argsort(r2)[: np.count_nonzero(~np.isnan(r2))]
     if not len(order):
@@ -150,7 +153,9 @@ def _chosen_examples(r2):
     return [(title, order[place]) for title, place in places.items()][: len(order)]
 
 
-def _interval(model, mu, logvar, channels, rng):
+def _interval(
+    model: NeuroBehaviorVAE, mu: Array, logvar: Array, channels: Array, rng: np.random.Generator
+) -> Array:
     """Scaled 5 % and 95 % quantiles `(T, k)` of what may be recorded where latents are these."""
     size = model.decoder.seq_len * model.decoder.channels
     batch = max(1, DRAWN_AT_ONCE // size)
@@ -163,7 +168,7 @@ def _interval(model, mu, logvar, channels, rng):
     return np.quantile(np.concatenate(draws), QUANTILES, axis=0)
 
 
-def _with_noise(model, expected, rng):
+def _with_noise(model: NeuroBehaviorVAE, expected: Array, rng: np.random.Generator) -> Array:
     """Scaled draws of what may be recorded, from expected values in raw units."""
     if isinstance(model.likelihood, PoissonLikelihood):
         return model.scaler.as_numpy(rng.poisson(expected))
@@ -174,7 +179,7 @@ def _with_noise(model, expected, rng):
     return scaled
 
 
-def _describe_interval(model):
+def _describe_interval(model: NeuroBehaviorVAE) -> str:
     if isinstance(model.likelihood, GaussianLikelihood):
         noise = "with the Gaussian noise of the likelihood"
     elif isinstance(model.likelihood, PoissonLikelihood):

@@ -1,6 +1,10 @@
 """How figures look: sizes in print, and colours that colour-blind readers can tell apart."""
 
 import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+from matplotlib.figure import Figure
 
 try:
     import matplotlib
@@ -8,6 +12,8 @@ try:
     from matplotlib.patches import Patch
 except ImportError as error:
     raise ImportError("matplotlib is not installed: pip install 'ceneurovae[report]'.") from error
+
+P = ParamSpec("P")
 
 # Okabe & Ito, "Color universal design", 2008.
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -21,7 +27,7 @@ WIDTH = 7.2
 # R2 below this is drawn at it.
 LOWEST_R2 = -1.0
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names of channels are no formulas
     "axes.formatter.use_mathtext": False,
     "font.size": 8,
@@ -50,23 +56,23 @@ STYLE = {
 }
 
 
-def styled(draw):
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """A function that draws a figure, with the settings of `STYLE`."""
 
     @functools.wraps(draw)
-    def draw_in_style(*args, **kwargs):
+    def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
     return draw_in_style
 
 
-def new_figure(height, width=WIDTH):
+def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure, sizes in inches, that is not registered with pyplot."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def shortened(name, most=28):
+def shortened(name: str, most: int = 28) -> str:
     """A name whose beginning is left out where it is long, whole parts of a path if that will do.
 
     >>> shortened("recording/behavior/angular_velocity", 20)
@@ -80,6 +86,6 @@ def shortened(name, most=28):
     return f"…/{tail}" if len(tail) <= most - 2 else "…" + tail[1 - most :]
 
 
-def patch(colour, label, **look):
+def patch(colour: str, label: str, **look: Any) -> Patch:
     """A patch of colour for a legend."""
     return Patch(facecolor=colour, label=label, **look)

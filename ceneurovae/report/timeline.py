@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from ceneurovae.splits import PARTS
+from ceneurovae.hints import Array
+from ceneurovae.recording import Recording
+from ceneurovae.splits import PARTS, Splits
 
 # Stretches of time that a recording is told in, and the samples of each that are looked at.
 BINS = 1000
@@ -31,19 +33,19 @@ class RecordingTimeline:
     path: str
     samples: int
     rate_hz: float | None
-    windows: dict
+    windows: dict[str, int]
     missing: float
-    spans: tuple
+    spans: tuple[tuple[str, int, int], ...]
     edges: np.ndarray
     missing_in: np.ndarray
 
 
-def describe_recordings(splits):
+def describe_recordings(splits: Splits) -> tuple[RecordingTimeline, ...]:
     """A `RecordingTimeline` for each recording of `Splits`."""
     return tuple(_describe(splits, index) for index in range(len(splits.train.recordings)))
 
 
-def _describe(splits, index):
+def _describe(splits: Splits, index: int) -> RecordingTimeline:
     recording = splits.train.recordings[index]
     samples = len(recording.values)
     edges = np.linspace(0, samples, min(samples, BINS) + 1).astype("int64")
@@ -64,7 +66,7 @@ def _describe(splits, index):
     )
 
 
-def _missing(recording, edges):
+def _missing(recording: Recording, edges: Array) -> tuple[Array, Array]:
     """Share of each stretch that is missing, and how many samples were looked at."""
     counts = np.minimum(np.diff(edges), SAMPLES_PER_BIN)
     shares = np.empty(len(counts))
@@ -74,7 +76,7 @@ def _missing(recording, edges):
     return shares, counts
 
 
-def part_at(splits, index, samples):
+def part_at(splits: Splits, index: int, samples: Array) -> Array:
     """What samples of a recording are in: indices into `PARTS`, -1 for none, `(n,)`."""
     found = np.full(len(samples), -1)
     for number, windows in enumerate(splits):
@@ -86,7 +88,7 @@ def part_at(splits, index, samples):
     return found
 
 
-def _spans(parts, edges):
+def _spans(parts: Array, edges: Array) -> tuple[tuple[str, int, int], ...]:
     """Neighbouring stretches of the same part as one: `(part, first, last)`."""
     begin = np.flatnonzero(np.diff(parts, prepend=-2))
     end = np.append(begin[1:], len(parts))

@@ -1,10 +1,18 @@
 """The latents of one whole recording over time."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ceneurovae.windows import runs_between
+from ceneurovae.hints import Array
+from ceneurovae.labels import Label
+from ceneurovae.model import NeuroBehaviorVAE
+from ceneurovae.windows import Windows, runs_between
+
+if TYPE_CHECKING:
+    from ceneurovae.model import NeuroBehaviorVAE
 
 MOST_POINTS = 1000
 MOST_BEHAVIOURS = 3
@@ -28,11 +36,13 @@ class Trajectory:
     middle: np.ndarray
     stretch: np.ndarray
     mu: np.ndarray
-    behaviours: tuple
+    behaviours: tuple[str, ...]
     behaviour: np.ndarray
 
 
-def follow_latents(model, windows, labels):
+def follow_latents(
+    model: NeuroBehaviorVAE, windows: Windows, labels: Sequence[Label]
+) -> Trajectory:
     """Encodes all of the recording that most held-out windows are of.
 
     Args:
@@ -69,14 +79,14 @@ def follow_latents(model, windows, labels):
     )
 
 
-def _best_read(codes, values):
+def _best_read(codes: Array, values: Array) -> list[int]:
     """Indices of the columns of `values` `(m, b)` that codes tell best, by `_readout_r2`."""
     scores = np.array([_readout_r2(codes, column) for column in values.T])
     order = np.argsort(-scores, kind="stable")[:MOST_BEHAVIOURS]
     return [int(n) for n in order if scores[n] > -np.inf]
 
 
-def _readout_r2(codes, column):
+def _readout_r2(codes: Array, column: Array) -> float:
     """R2 of a straight line in the last 30 % of the time, fitted before; -inf without data."""
     seen = ~np.isnan(column)
     codes, column = np.column_stack([codes[seen], np.ones(seen.sum())]), column[seen]
@@ -84,4 +94,5 @@ def _readout_r2(codes, column):
     if cut <= codes.shape[1] or not np.var(column[cut:]) > 0:
         return -np.inf
     weights = np.linalg.lstsq(codes[:cut], column[:cut], rcond=None)[0]
-    return 1 - np.mean(np.square(column[cut:] - codes[cut:] @ weights)) / np.var(column[cut:])
+    error = np.mean(np.square(column[cut:] - codes[cut:] @ weights))
+    return float(1 - error / np.var(column[cut:]))
