@@ -27,6 +27,7 @@ _HOMES = {
     "training": ("train",),
     "hypermodel": ("VAEHyperModel",),
     "tuning": ("tune",),
+    "ray_tuning": ("tune_population",),
     "import_data": ("import_h5",),
     "splits": ("split_datasets",),
     "annealing": (

@@ -1,5 +1,6 @@
 """The state of a training between two epochs: everything that decides how it goes on."""
 
+import io
 import json
 import math
 from dataclasses import dataclass, field, fields
@@ -67,14 +68,23 @@ class FitState:
 
     def write(self, path):
         """Writes the state to an `.npz` file, whole or not at all."""
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            self._save(file)
+
+    def to_bytes(self) -> bytes:
+        """What `write` writes."""
+        file = io.BytesIO()
+        self._save(file)
+        return file.getvalue()
+
+    def _save(self, file):
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LISTS}
         arrays = {
             f"{name}/{index}": value
             for name in LISTS
             for index, value in enumerate(getattr(self, name))
         }
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, state=np.array(json.dumps(numbers)), **arrays)
+        np.savez(file, state=np.array(json.dumps(numbers)), **arrays)
 
     @classmethod
     def read(cls, path):
@@ -84,13 +94,22 @@ class FitState:
             ValueError: if the file is none of these.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                state = cls(**json.loads(str(file["state"])))
-                for name in LISTS:
-                    count = sum(key.startswith(f"{name}/") for key in file.files)
-                    setattr(state, name, [file[f"{name}/{index}"] for index in range(count)])
+            return cls._load(path)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ValueError(f"'{path}' is not a checkpoint of this version: {error}.") from error
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "FitState":
+        """The state of `to_bytes`."""
+        return cls._load(io.BytesIO(content))
+
+    @classmethod
+    def _load(cls, file):
+        with np.load(file, allow_pickle=False) as arrays:
+            state = cls(**json.loads(str(arrays["state"])))
+            for name in LISTS:
+                count = sum(key.startswith(f"{name}/") for key in arrays.files)
+                setattr(state, name, [arrays[f"{name}/{index}"] for index in range(count)])
         return state
 
     def improves(self, objective):

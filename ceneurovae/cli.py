@@ -152,15 +152,18 @@ def inspect(
 
 
 def _inspected(paths, options):
-    """What `inspect_file` says of each file, and a command for all."""
+    """What `inspect_file` says of each file, and commands for all."""
     if not paths:
         return {"files": []}
     from ceneurovae.inspection import inspect_file
-    from ceneurovae.suggestion import suggest_command
+    from ceneurovae.suggestion import suggest_commands
 
     files = [inspect_file(path, options) for path in probed(paths, options)]
-    together = files[0]["suggestion"] if len(files) == 1 else suggest_command(paths, files)
-    return {"files": files, "suggestion": together}
+    if len(files) == 1:
+        train, evaluate = files[0]["suggestion"], files[0]["evaluation"]
+    else:
+        train, evaluate = suggest_commands(paths, files) or (None, None)
+    return {"files": files, "suggestion": train, "evaluation": evaluate}
 
 
 def _refuse_leaks(report):
@@ -281,7 +284,11 @@ def train(
     ] = False,
     distribute: Annotated[
         str | None,
-        _option("auto: share the fit between all devices of the machine.", show_default="one"),
+        _option(
+            "auto: share the fit between all devices of the machine, or of all machines that the "
+            "KERAS_DISTRIBUTION variables name.",
+            show_default="one",
+        ),
     ] = None,
     backend: Backend = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
@@ -300,7 +307,9 @@ def train(
     given = dict(locals())
     from ceneurovae import console
     from ceneurovae.evaluation_table import show_evaluation
+    from ceneurovae.machines import place
 
+    first = place(distribute).first  # of several processes, the one that writes and tells
     if resume is not None:
         from ceneurovae.run_folder import RunFolder
 
@@ -308,20 +317,22 @@ def train(
         run = RunFolder(resume)
         backend = backend or run.environment["backend"]
         batch_size = run.training["batch_size"]
-        with _training(resume, backend, quiet, batch_size, tensorboard) as callbacks:
+        with _training(resume, backend, quiet, batch_size, tensorboard, first) as callbacks:
             from ceneurovae.training import resume_run
 
-            evaluation = resume_run(resume, retries, callbacks, verbose=0)
-        show_evaluation(evaluation)
+            evaluation = resume_run(resume, retries, callbacks, 0, distribute)
+        if first:
+            show_evaluation(evaluation)
         return
     for name, value in (("FILES", files), ("--out", out)):
         if not value:
             raise ValueError(f"{name} is missing: ceneurovae train FILES --out FOLDER")
     from ceneurovae.run_folder import check_free
 
-    check_free(out, overwrite)
+    if first:
+        check_free(out, overwrite)
     splits, model_config = read_data(given)
-    with _training(out, backend, quiet, batch_size, tensorboard) as callbacks:
+    with _training(out, backend, quiet, batch_size, tensorboard, first) as callbacks:
         from ceneurovae.training import train_run
 
         evaluation = train_run(
@@ -345,8 +356,9 @@ def train(
             callbacks=callbacks,
             verbose=0,
         )
-    show_evaluation(evaluation)
-    console.say(f"Run folder: {out}")
+    if first:
+        show_evaluation(evaluation)
+        console.say(f"Run folder: {out}")
 
 
 add_tune(app, train)
@@ -354,7 +366,7 @@ add_tune(app, train)
 
 def _refuse_beside_resume(context):
     """Raises a `ValueError` for options that a resumed run has by itself."""
-    own = {"resume", "backend", "quiet", "retries", "tensorboard"}
+    own = {"resume", "backend", "quiet", "retries", "tensorboard", "distribute"}
     given = [
         parameter.opts[0] if parameter.opts[0].startswith("-") else "FILES"
         for parameter in context.command.params
@@ -369,21 +381,25 @@ def _refuse_beside_resume(context):
 
 
 @contextmanager
-def _training(run, backend, quiet, batch_size, tensorboard):
-    """A context for training into a run folder, with the callbacks that show its progress."""
+def _training(run, backend, quiet, batch_size, tensorboard, first):
+    """A context for training into a run folder, with the callbacks that show its progress.
+
+    It is shown by the `first` process alone.
+    """
     from ceneurovae import console
     from ceneurovae.run_folder import is_run
     from ceneurovae.tracking import showing
 
     console.choose_backend(backend)
     try:
+        quiet = quiet or not first
         with console.progress_bar(quiet) as progress, showing(console.tracker(progress)):
             console.import_keras(progress)
             from ceneurovae.progress import FitProgress
             from ceneurovae.training import BATCH_SIZE
 
             callbacks = [FitProgress(progress, batch_size or BATCH_SIZE)]
-            if tensorboard:
+            if tensorboard and first:
                 from ceneurovae.tensorboard import TensorBoard
 
                 callbacks.append(TensorBoard(run / "tensorboard"))
@@ -639,6 +655,16 @@ def _say_written(windows, out):
 
 def main():
     """Runs the command line: errors are one line on stderr and exit status 2."""
+    try:
+        _run()
+    except SystemExit as end:
+        from ceneurovae.machines import leave
+
+        leave(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _run():
     warnings.showwarning = _show_warning
     try:
         app()

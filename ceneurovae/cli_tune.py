@@ -11,6 +11,14 @@ import typer
 NOT_SHARED = (
     *("context", "files", "out", "resume", "patience", "retries", "tensorboard", "distribute"),
 )
+# Options that only one engine knows.
+OF_ENGINE = {
+    "keras-tuner": ("max_trials", "tuner", "patience", "epochs", "refit"),
+    "ray": (
+        *("population", "generations", "epochs_per_generation"),
+        *("address", "cpus_per_member", "gpus_per_member"),
+    ),
+}
 
 
 def add_tune(app, train):
@@ -44,6 +52,13 @@ def tune(
         typer.Argument(help="Files, folders, or patterns such as 'data/*.h5'.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the search.", show_default=False)],
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="keras-tuner: trials, each with its own hyperparameters. ray: population-based "
+            "training, in which they change on the way."
+        ),
+    ] = "keras-tuner",
     max_trials: Annotated[int, typer.Option(help="Trials at most.")] = 20,
     tuner: Annotated[str, typer.Option(help="random, bayesian or hyperband.")] = "bayesian",
     objective: Annotated[str, typer.Option(help="elbo or r2, on validation data.")] = "elbo",
@@ -58,18 +73,50 @@ def tune(
     patience: Annotated[
         int, typer.Option(help="Epochs without progress before a trial ends.")
     ] = 10,
+    population: Annotated[int, typer.Option(help="With ray: members.")] = 4,
+    generations: Annotated[
+        int,
+        typer.Option(help="With ray: times that the worst members become copies of the best."),
+    ] = 5,
+    epochs_per_generation: Annotated[
+        int | None,
+        typer.Option(
+            help="With ray: times through the training data in a generation.",
+            show_default="as many as make 1500 steps in all",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="With ray: address of a cluster, which sees the files and the folder under the "
+            "same paths.",
+            show_default="RAY_ADDRESS, or this machine",
+        ),
+    ] = None,
+    cpus_per_member: Annotated[float, typer.Option(help="With ray: CPUs of a member.")] = 1.0,
+    gpus_per_member: Annotated[
+        float | None,
+        typer.Option(
+            help="With ray: GPUs of a member, such as 0.25.", show_default="its share of all"
+        ),
+    ] = None,
     **shared,
 ):
     """Search for the best settings, and train with them; the same command goes on with a search."""
     from ceneurovae import console
     from ceneurovae.trial_process import ENVIRONMENT
 
-    searched = None if space is None else _read_space(space)
     given = {
         parameter.name
         for parameter in context.command.params
         if context.get_parameter_source(parameter.name).name != "DEFAULT"
     }
+    _refuse_of_other_engines(engine, given)
+    searched = None if space is None else _read_space(space)
+    if engine == "ray":
+        from ceneurovae.ray_start import require_ray
+
+        require_ray()
     splits, config = _read({**shared, "files": files})
     quiet = shared["quiet"]
     console.choose_backend(shared["backend"], ENVIRONMENT)
@@ -80,6 +127,15 @@ def tune(
             from ceneurovae.pipeline import stream
             from ceneurovae.search_table import showing_trials
 
+        if engine == "ray":
+            own = (population, generations, epochs_per_generation)
+            ray = {
+                "address": address,
+                "cpus_per_member": cpus_per_member,
+                "gpus_per_member": gpus_per_member,
+            }
+            _tune_population(splits, config, out, searched, given, own, objective, shared, ray)
+            return
         if searched is None:
             searched = {n: values for n, values in hypermodel.SPACE.items() if n not in given}
         settings = {name: shared[name] for name in hypermodel.SETTINGS if name not in searched}
@@ -109,7 +165,54 @@ def tune(
     if result.run_dir is None:
         console.say("The search is over. Its chief trains with the best.")
         return
-    _show(result, splits)
+    _show(result.run_dir, splits, f"{len(result.trials)} trials", result.best)
+
+
+def _tune_population(splits, config, out, space, given, size, objective, shared, ray):
+    """Population-based training with the options of the command, and what is said of it."""
+    from ceneurovae import console
+    from ceneurovae.hypermodel import SETTINGS
+    from ceneurovae.pipeline import stream
+    from ceneurovae.population import space_for
+    from ceneurovae.population_table import showing_members
+    from ceneurovae.ray_tuning import tune_population
+    from ceneurovae.training import BATCH_SIZE
+
+    if space is None:
+        space = {n: values for n, values in space_for(config).items() if n not in given}
+    train_ds, valid_ds, _ = stream(splits, shared["batch_size"] or BATCH_SIZE, seed=shared["seed"])
+    with showing_members(objective, shared["quiet"]) as report:
+        result = tune_population(
+            train_ds,
+            valid_ds,
+            out,
+            config,
+            space,
+            *size,
+            objective,
+            shared["seed"],
+            overwrite=shared["overwrite"],
+            report=report,
+            **ray,
+            **{name: shared[name] for name in SETTINGS},
+        )
+    _show(result.run_dir, splits, f"{len(result.members)} members", result.best)
+    for row in result.schedule:
+        values = ", ".join(f"{n} {value}" for n, value in row["hyperparameters"].items())
+        console.say(f"Generation {row['generation']}, as member {row['member']}: {values}")
+
+
+def _refuse_of_other_engines(engine, given):
+    """Raises a `ValueError` for options that an engine does not know."""
+    if engine not in OF_ENGINE:
+        raise ValueError(f"engine is {engine!r}, expected one of {', '.join(OF_ENGINE)}.")
+    for other, names in OF_ENGINE.items():
+        wrong = [f"--{name.replace('_', '-')}" for name in names if name in given]
+        if other != engine and wrong:
+            raise ValueError(
+                f"{', '.join(wrong)} is for the engine {other}, but this one is {engine}. Leave it "
+                f"out, or give --engine {other}."
+            )
 
 
 def _read_space(path):
@@ -131,14 +234,14 @@ def _read(given):
     return splits, config
 
 
-def _show(result, splits):
+def _show(run_dir, splits, searched, best):
     """Evaluates the run with the best settings, and prints the results."""
     from ceneurovae import console
     from ceneurovae.evaluation import evaluate_run
     from ceneurovae.evaluation_table import show_evaluation
 
-    evaluation = evaluate_run(result.run_dir, splits, imputation=False)
-    best = ", ".join(f"{name} {value}" for name, value in result.best.items())
+    evaluation = evaluate_run(run_dir, splits, imputation=False)
+    values = ", ".join(f"{name} {value}" for name, value in best.items())
     show_evaluation(evaluation)
-    console.say(f"Best of {len(result.trials)} trials: {best}")
-    console.say(f"Run folder: {result.run_dir}")
+    console.say(f"Best of {searched}: {values}")
+    console.say(f"Run folder: {run_dir}")

@@ -16,7 +16,8 @@ def compare_runs(path):
         One dictionary of JSON types for each run, in the order of their paths: `path`; `finished`;
         `backbone`, `latent_dim`, `seed` and `backend`; `epochs`, those gone through; `valid_elbo`,
         the highest (KL weight 1); and from `metrics.json`, where there is one, `r2`, that of the
-        `encoder`, `refined`, and of `pca`, on the `split`.
+        `encoder`, `refined`, and of `pca`, on the `split`, and `seen_in_training`, whether
+        the model was trained on that.
 
     Raises:
         FileNotFoundError: if there is no run.
@@ -47,6 +48,7 @@ def _describe(run):
         metrics = run.read_metrics()
         found["split"] = metrics["split"]
         found["r2"] = _r2(metrics)
+        found["seen_in_training"] = metrics["split"] == "valid" and run.refitted
     return found
 
 

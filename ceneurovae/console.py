@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ceneurovae.evaluation_table import number
+
 # Fastest first, as measured by tests/benchmarks/train_speed.py on CPUs.
 BACKENDS = ("jax", "tensorflow", "torch")
 
@@ -129,14 +131,17 @@ def runs_table(runs):
         table.add_column(name)
     for name in ("epochs", "ELBO, valid", "R2", "R2, refined", "R2, PCA"):
         table.add_column(name, justify="right")
+    if any(run.get("seen_in_training") for run in runs):
+        table.caption = "*: R2 of validation windows that were trained on, for want of test data"
     for run in runs:
         r2 = run.get("r2", {})
+        own = {n: " *" for n in ("encoder", "refined") if n in r2 and run.get("seen_in_training")}
         table.add_row(
             run["path"],
             f"{run['backbone']}, {run['latent_dim']} latents",
             f"{run['epochs']}" + ("" if run["finished"] else ", unfinished"),
-            _number(run["valid_elbo"], 1),
-            *(_number(r2.get(name)) for name in ("encoder", "refined", "pca")),
+            number(run["valid_elbo"], 1),
+            *(number(r2.get(n)) + own.get(n, "") for n in ("encoder", "refined", "pca")),
         )
     return table
 
@@ -145,14 +150,15 @@ def show_inspection(report):
     """Prints what `ceneurovae inspect` found: files, and runs whose splits were verified.
 
     Args:
-        report: Dictionary with `files`, a list of what `inspect_file` gives, `suggestion`, a
-            command for all of them, and perhaps `runs`, a list of what `verify_run` gives.
+        report: Dictionary with `files`, a list of what `inspect_file` gives, `suggestion` and
+            `evaluation`, commands for all of them, and perhaps `runs`, a list of what `verify_run`
+            gives.
     """
     screen = Console(highlight=False)
     for file in report["files"]:
         _show_file(file, screen)
     if len(report["files"]) > 1:
-        _show_suggestion(report["suggestion"], "All together", screen)
+        _show_suggestion(report, "All together", screen)
     for run in report.get("runs", ()):
         _show_run(run, screen)
 
@@ -167,14 +173,16 @@ def _show_file(file, screen):
             _print_line(screen, line)
     for name, blocks in file["short_names"].items():
         _print_line(screen, f"'{name}' is short for {', '.join(blocks)}")
-    _show_suggestion(file["suggestion"], "To train", screen)
+    _show_suggestion(file, "To train", screen)
 
 
-def _show_suggestion(command, title, screen):
-    if command is None:
+def _show_suggestion(report, title, screen):
+    if report["suggestion"] is None:
         _print_line(screen, f"{title}: no command can be suggested; see the warnings.")
-    else:
-        _print_line(screen, f"{title}:\n  {command}")
+        return
+    _print_line(screen, f"{title}:\n  {report['suggestion']}")
+    if report["evaluation"] is not None:
+        _print_line(screen, f"Then, to see what it learned:\n  {report['evaluation']}")
 
 
 def _show_run(run, screen):
@@ -300,7 +308,3 @@ def _number_1(value):
 def _shortened(names):
     columns = [name.split("/")[-1] for name in names]
     return ", ".join(columns if len(columns) < 7 else [*columns[:3], "...", columns[-1]])
-
-
-def _number(value, digits=3):
-    return "-" if value is None else f"{value:.{digits}f}"

@@ -2,6 +2,8 @@
 
 from rich.table import Table
 
+from ceneurovae.evaluation_table import number
+
 
 def control_tables(found):
     """A `rich` table for each of the controls that were made.
@@ -21,12 +23,12 @@ def null_table(found):
     scores = {"r2": "R2", "skill": "skill"}
     for label in scores.values():
         table.add_column(label, justify="right")
-    table.add_row("real data", *(_number(found["real"][name]) for name in scores))
+    table.add_row("real data", *(number(found["real"][name]) for name in scores))
     for row in found["shifted"]:
-        table.add_row(f"channels shifted, seed {row['seed']}", *(_number(row[n]) for n in scores))
+        table.add_row(f"channels shifted, seed {row['seed']}", *(number(row[n]) for n in scores))
     shuffled = found["time_shuffled"]
     if shuffled:
-        table.add_row("time shuffled", *(_number(shuffled[name]) for name in scores))
+        table.add_row("time shuffled", *(number(shuffled[name]) for name in scores))
     table.add_row("real above shifted", *(_spread(found["gap"][name]) for name in scores))
     return table
 
@@ -58,7 +60,7 @@ def seeds_table(found):
     for seed in found["seeds"]:
         table.add_column(str(seed), justify="right")
     for one in found["seeds"]:
-        table.add_row(str(one), *(_number(scores.get((one, other))) for other in found["seeds"]))
+        table.add_row(str(one), *(number(scores.get((one, other))) for other in found["seeds"]))
     table.caption = f"mean {_spread(found)}"
     if found["linear"]:
         table.caption += "; no run kept its networks, and no seed decides the rest"
@@ -67,8 +69,4 @@ def seeds_table(found):
 
 def _spread(score, digits=3):
     spread = "" if score["std"] is None else f" ± {score['std']:.{digits}f}"
-    return _number(score["mean"], digits) + spread
-
-
-def _number(value, digits=3):
-    return "-" if value is None else f"{value:.{digits}f}"
+    return number(score["mean"], digits) + spread

@@ -70,7 +70,7 @@ def decode_labels(path, labels, splits=None):
     if splits is None:
         splits = reload_splits(run.manifest)
     labels = read_labels(splits, labels) if isinstance(labels[0], str) else labels
-    split, windows = windows_to_decode(splits)
+    split, windows = windows_to_decode(splits, run.refitted)
     model = run.load_model()
     x = windows.gather()
     codes = {
@@ -88,12 +88,18 @@ def decode_labels(path, labels, splits=None):
     return found
 
 
-def windows_to_decode(splits):
-    """Name of the data, and at most 1000 `Windows` of it, in the order of time."""
+def windows_to_decode(splits, refitted=False):
+    """Name of the data, and at most 1000 `Windows` of it, in the order of time.
+
+    Args:
+        splits: `Splits`.
+        refitted: Whether the model was trained on validation data too, so that without test data
+            none is held out.
+    """
     name, windows = held_out(splits)
     samples = sum(np.diff(windows.covered(i), axis=1).sum() for i in range(len(windows.recordings)))
     parts = [windows]
-    if samples < LEAST_WINDOWS * FOLDS * windows.seq_len:
+    if samples < LEAST_WINDOWS * FOLDS * windows.seq_len or (refitted and name == "valid"):
         name, parts = "all", splits
     places = np.concatenate([np.transpose(part.locate()) for part in parts])
     places = places[np.lexsort(places.T[::-1])]

@@ -1,9 +1,10 @@
-"""Training shared between the devices of a machine, by the engine that the backend has for it."""
+"""Training shared between devices, of one machine or more, by the engine of the backend."""
 
 from contextlib import nullcontext
 
 import keras
 
+from ceneurovae.machines import Machines
 from ceneurovae.model import NeuroBehaviorVAE
 
 
@@ -13,27 +14,29 @@ class Devices:
     JAX shares it by `keras.distribution.DataParallel`, TensorFlow by
     `tf.distribute.MirroredStrategy`: every device has all weights, and its part of each batch.
     Under TensorFlow, devices draw the same random numbers for their parts, and a noise level is the
-    mean of those of the parts.
+    mean of those of the parts. On JAX, the devices may be those of several `machines`.
 
     Args:
         distribute: `"auto"` for all accelerators, or all CPU devices where there are none; `None`
             for one.
 
     Raises:
-        ValueError: if `distribute` is neither, or the backend is PyTorch.
+        ValueError: if `distribute` is neither, the backend is PyTorch, or the environment names
+            further machines that were not joined.
     """
 
     def __init__(self, distribute=None):
         if distribute not in (None, "auto"):
             raise ValueError(f"distribute is {distribute!r}, expected None or 'auto'.")
         backend = keras.backend.backend()
+        self.machines = Machines(distribute)
         self.count, self.engine = 1, None
         if distribute is None:
             return
         if backend == "jax":
             self.count = len(keras.distribution.list_devices())
             if self.count > 1:
-                self.engine = keras.distribution.DataParallel()
+                self.engine = keras.distribution.DataParallel(auto_shard_dataset=False)
         elif backend == "tensorflow":
             import tensorflow as tf
 
@@ -70,13 +73,15 @@ class Devices:
     def share(self, data, batch_size):
         """A dataset whose batches divide between the devices: a few windows are left out if not.
 
-        Of an epoch, fewer windows than there are devices; which ones, changes with the order.
+        Of an epoch, fewer windows than there are devices; which ones, changes with the order. Of
+        each batch, a machine gets its part.
         """
         if not self.several or data is None:
             return data
         from ceneurovae.pipeline import divisible, in_batches, is_dataset
 
-        return divisible(data if is_dataset(data) else in_batches(data, batch_size), self.count)
+        data = data if is_dataset(data) else in_batches(data, batch_size)
+        return divisible(data, self.count, self.machines.place)
 
 
 def copy_variables(source, target):

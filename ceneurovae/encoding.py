@@ -11,6 +11,7 @@ from ceneurovae.recording import check_finite
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.short import fill_short
 from ceneurovae.shuffling import window_batches
+from ceneurovae.stitching import require_batch_size
 from ceneurovae.tracking import tracked
 from ceneurovae.whole_file import whole_file
 from ceneurovae.windows import all_windows
@@ -85,8 +86,7 @@ def encode_windows(run, windows, out, batch_size=256, refine=None):
     Raises:
         ValueError: if `batch_size` is no number of windows, or a value is infinite.
     """
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
+    require_batch_size(batch_size)
     run = RunFolder(run)
     model, refine = run.load_model(), run.refine_steps(refine)
     slab = batch_size * max(1, SLAB // batch_size)

@@ -28,6 +28,7 @@ from ceneurovae.windows import Windows
 
 # Training and validation windows that are scored: they are there to be compared with.
 COMPARED_WINDOWS = 1000
+SCORED = ("test", "validation", "train")
 
 
 def evaluate(
@@ -40,6 +41,7 @@ def evaluate(
     iwae_samples=16,
     imputation=True,
     seed=0,
+    trained_on=("train",),
 ):
     """Scores a model on windows that it has not seen.
 
@@ -58,14 +60,21 @@ def evaluate(
         iwae_samples: Draws of the latents of each window, `K`.
         imputation: Whether to score how well the model fills in what is hidden from it.
         seed: Decides the draws, and what is hidden.
+        trained_on: Which of `"test"`, `"validation"` and `"train"` the model was trained on. After
+            `train(refit=True)` that is `("train", "validation")`. It decides what is said.
 
     Returns:
         `Evaluation`, such as `result.test.r2`, `result.baselines.pca.r2` and `result.verdict`; as
         JSON types, `result.to_json()`.
 
     Raises:
-        ValueError: if there is no test window.
+        ValueError: if there is no test window, or `trained_on` names something else.
     """
+    unknown = set(trained_on) - set(SCORED)
+    if unknown:
+        raise ValueError(
+            f"trained_on names {', '.join(sorted(unknown))}, expected some of {', '.join(SCORED)}."
+        )
     splits = {"test": test, "validation": validation, "train": train}
     splits = {name: _windows_of(data) for name, data in splits.items() if data is not None}
     # All batches of one size: each other one would be compiled for.
@@ -74,7 +83,8 @@ def evaluate(
     scored = {}
     for name, data in splits.items():
         most = None if name == "test" else COMPARED_WINDOWS
-        scored[name] = _score(model, data, most, batch_size, refine, iwae_samples, seed)
+        found = _score(model, data, most, batch_size, refine, iwae_samples, seed)
+        scored[name] = SplitScores(**found, seen_in_training=name in trained_on)
     pca = None if train is None else fit_pca(model, train)
     if pca is not None:
         scored["baselines"] = _score_baselines(model, pca, splits["test"], batch_size)
@@ -87,7 +97,7 @@ def evaluate(
 
 
 def _score(model, data, most, batch_size, refine, iwae_samples, seed):
-    """`SplitScores` of at most so many windows, without imputation."""
+    """Fields of the `SplitScores` of at most so many windows, without imputation."""
     encoded, refined = Score(), Score()
     rng = np.random.default_rng(seed)
     log_weights, kls, mus, variances, observed = [], [], [], [], 0
@@ -117,7 +127,7 @@ def _score(model, data, most, batch_size, refine, iwae_samples, seed):
     if _in_nats(model):
         bits = float(-elbo * len(mu) / np.log(2) / max(observed, 1))
     names = _channels(data)
-    return SplitScores(
+    return dict(
         **vars(encoded.result(names)),
         num_windows=len(mu),
         num_disjoint=_disjoint(data),
@@ -218,13 +228,15 @@ def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True
 
     Returns:
         As `evaluate`. Where the run set no test data aside, `split` is `"valid"`, and `test` is of
-        the validation windows. Where it was refitted, the model has seen those of `validation`.
+        the validation windows. Where it was refitted, the model has seen the validation windows,
+        and they are marked as `seen_in_training`.
     """
     run = RunFolder(path)
     refine = run.refine_steps(REFINE if refine is None else refine)
     if splits is None:
         splits = reload_splits(run.manifest)
     split = "test" if len(splits.test) else "valid"
+    refitted = ("validation" if split == "test" else "test",) if run.refitted else ()
     result = evaluate(
         run.load_model(),
         getattr(splits, split),
@@ -233,8 +245,10 @@ def evaluate_run(path, splits=None, batch_size=256, refine=None, imputation=True
         batch_size=batch_size,
         refine=refine,
         imputation=imputation,
+        trained_on=("train", *refitted),
     )
     result = dataclasses.replace(result, split=split)
+    result = dataclasses.replace(result, verdict=judge(result))
     run.write_metrics(result.to_json())
     return result
 

@@ -28,17 +28,21 @@ def scores_table(evaluation):
     if test.bits_per_sample is not None:
         caption += f"; {test.bits_per_sample:.3f} bits per observed value of {evaluation.split}"
     title = f"Held-out {evaluation.split} data, {test.num_windows} windows"
+    if test.seen_in_training:
+        title = f"{evaluation.split} data that was trained on, {test.num_windows} windows"
     table = Table(title=title, caption=caption)
     table.add_column("")
     for name in ("R2", "skill", "MSE", "ELBO", "IWAE", "KL", "active"):
         table.add_column(name, justify="right")
-    splits = {"validation": evaluation.validation, "train": evaluation.train}
-    seen = {name: scores for name, scores in splits.items() if scores is not None}
-    for name, scores in (_heldout(evaluation) | seen | _baselines(evaluation)).items():
+    beside = {} if evaluation.train is None else {"train": evaluation.train}
+    if evaluation.validation is not None:
+        trained_on = ", trained on" if evaluation.validation.seen_in_training else ""
+        beside = {f"validation{trained_on}": evaluation.validation} | beside
+    for name, scores in (_scored(evaluation) | beside | _baselines(evaluation)).items():
         table.add_row(
             name,
-            *(_number(value) for value in (scores.r2, scores.skill, scores.mse)),
-            *(_number(getattr(scores, bound, None), 1) for bound in ("elbo", "iwae", "kl")),
+            *(number(value) for value in (scores.r2, scores.skill, scores.mse)),
+            *(number(getattr(scores, bound, None), 1) for bound in ("elbo", "iwae", "kl")),
             str(getattr(scores, "active_units", "-")),
         )
     return table
@@ -49,11 +53,11 @@ def channels_table(evaluation):
     table = Table(title=f"R2 of each channel, {evaluation.split}")
     table.add_column("channel", overflow="fold")
     table.add_column("missing", justify="right")
-    methods = _heldout(evaluation) | _baselines(evaluation)
+    methods = _scored(evaluation) | _baselines(evaluation)
     for name in methods:
         table.add_column(name, justify="right")
     for index, channel in enumerate(evaluation.test.per_channel):
-        scores = (_number(scores.per_channel[index].r2) for scores in methods.values())
+        scores = (number(scores.per_channel[index].r2) for scores in methods.values())
         table.add_row(channel.name, f"{channel.missing:.1%}", *scores)
     return table
 
@@ -67,7 +71,7 @@ def latents_table(evaluation):
     pca = evaluation.baselines.pca.latents_r2
     for readout, targets in evaluation.test.latents_r2.items():
         for target, r2 in targets.items():
-            table.add_row(f"{target}, {readout}", _number(r2), _number(pca[readout][target]))
+            table.add_row(f"{target}, {readout}", number(r2), number(pca[readout][target]))
     return table
 
 
@@ -80,12 +84,12 @@ def imputation_table(scores):
     for method in methods:
         table.add_column({"vae": "VAE", "ppca": "pPCA"}.get(method, method), justify="right")
     for pattern, row in scores.items():
-        table.add_row(pattern, *(_number(row.get(method)) for method in methods))
+        table.add_row(pattern, *(number(row.get(method)) for method in methods))
     return table
 
 
-def _heldout(evaluation):
-    """The model on held-out data, by name."""
+def _scored(evaluation):
+    """The model on the data that is scored, by name."""
     scores = {evaluation.split: evaluation.test}
     if evaluation.test.refined is not None:
         scores[f"{evaluation.split}, refined"] = evaluation.test.refined
@@ -93,10 +97,11 @@ def _heldout(evaluation):
 
 
 def _baselines(evaluation):
-    """The simple methods on held-out data, by name."""
+    """The simple methods on the same data, by name."""
     found = evaluation.baselines
     return {} if found is None else {"PCA": found.pca, "pPCA": found.ppca, "mean": found.mean}
 
 
-def _number(value, digits=3):
+def number(value, digits=3):
+    """A number as it stands in a table, with a dash for `None`."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -9,7 +9,7 @@ from ceneurovae.diagnosis import Finding
 from ceneurovae.import_data import DEFAULT_SEQ_LEN
 from ceneurovae.readers import ReadOptions, open_sources
 from ceneurovae.readers.memory import check_claim
-from ceneurovae.suggestion import suggest_command
+from ceneurovae.suggestion import suggest_commands
 
 # Bytes, as float64, up to which a block is read whole; of a larger one that many, in pieces.
 READ_AT_MOST = 1 << 26
@@ -32,13 +32,13 @@ def inspect_file(path, options=None, seq_len=None):
     Returns:
         Dictionary of JSON types: `path`; `layout`; `reading`, the options that are not as by
         default; `short_names` of sets of blocks; `suggestion`, a command that trains on the file,
-        or `None`; and `recordings`, each with `name`, `rate_hz`, `interruptions` (their number),
-        `breaks` (their samples; empty for windows), `labels` (each with `name`, number of
-        `values`, how many are `distinct`, and the `first`), `default` (names of the blocks that
-        are read where none is chosen, or `None`), `warnings` (each with `code`, `message`,
-        `block` and `channels`) and `blocks` of channels. A block has `name`, `shape`, `samples`,
-        `window_len`, `rate_hz`, `duration_s`, the share of it that was `sampled`, and `channels`;
-        of these `name` and `missing`, the share of NaN.
+        or `None`; `evaluation`, one that then says what was learned, or `None`; and `recordings`,
+        each with `name`, `rate_hz`, `interruptions` (their number), `breaks` (their samples; empty
+        for windows), `labels` (each with `name`, number of `values`, how many are `distinct`, and
+        the `first`), `default` (names of the blocks that are read where none is chosen, or `None`),
+        `warnings` (each with `code`, `message`, `block` and `channels`) and `blocks` of channels. A
+        block has `name`, `shape`, `samples`, `window_len`, `rate_hz`, `duration_s`, the share of it
+        that was `sampled`, and `channels`; of these `name` and `missing`, the share of NaN.
 
     Raises:
         FileNotFoundError, ValueError: if the file cannot be read, or claims to hold much more than
@@ -62,19 +62,21 @@ def inspect_file(path, options=None, seq_len=None):
                 _recording(source, seq_len, layout in CAN_TRANSPOSE) for source in sources
             ],
         }
-    return report | {"suggestion": _suggestion(path, report, options, seq_len)}
+    train, evaluate = _suggestion(path, report, options, seq_len) or (None, None)
+    return report | {"suggestion": train, "evaluation": evaluate}
 
 
 def _suggestion(path, report, options, seq_len):
-    """The command for a file; where its axes are swapped, for what it is with them put right."""
+    """Commands for a file; where its axes are swapped, for what it is with them put right."""
     codes = {warning["code"] for r in report["recordings"] for warning in r["warnings"]}
     if "transposed-axes" in codes and report["layout"] in CAN_TRANSPOSE and not options.transpose:
         try:
             other_way = dataclasses.replace(options, transpose=True)
-            return inspect_file(path, other_way, seq_len)["suggestion"]
+            swapped = inspect_file(path, other_way, seq_len)
+            return swapped["suggestion"], swapped["evaluation"]
         except ValueError:
             return None
-    return suggest_command([path], [report], seq_len)
+    return suggest_commands([path], [report], seq_len)
 
 
 def _recording(source, seq_len, can_transpose):

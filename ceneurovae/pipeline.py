@@ -197,8 +197,14 @@ def rebatched(dataset, batch_size):
     return _made_from(dataset, dataset.rebatch(batch_size), batches, batch_size)
 
 
-def divisible(dataset, count):
+def divisible(dataset, count, part=(0, 1)):
     """A dataset without the last windows of a batch whose number is no multiple of `count`.
+
+    Args:
+        dataset: Dataset of batches.
+        count: Devices that share a batch.
+        part: `(number, parts)`: the part of each batch that is kept, from 0, and how many equal
+            ones there are.
 
     Raises:
         ValueError: if its batches are too small for `count` devices.
@@ -210,9 +216,11 @@ def divisible(dataset, count):
     source = getattr(dataset, "source", None)
     left = size if source is None else len(source) - (steps - 1) * size
 
+    number, parts_of_batch = part
+
     def cut(*parts):
-        kept = tf.shape(parts[0])[0] // count * count
-        kept_parts = tuple(part[:kept] for part in parts)
+        kept = tf.shape(parts[0])[0] // count * count // parts_of_batch
+        kept_parts = tuple(part[number * kept : (number + 1) * kept] for part in parts)
         return kept_parts if len(kept_parts) > 1 else kept_parts[0]
 
     whole = steps if left >= count else steps - 1

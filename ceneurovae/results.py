@@ -9,7 +9,7 @@ import math
 
 from ceneurovae.verdict import Verdict
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,8 @@ class SplitScores(Reconstruction):
     """How good a model is on some windows. `r2` and so on are of the encoder alone.
 
     Args:
+        seen_in_training: Whether the model was trained on these windows. After `train(refit=True)`
+            that is so of validation windows as well.
         num_windows: How many were scored.
         num_disjoint: How many windows that share no sample fit into the samples of the split;
             `None` where it is not known which samples they are.
@@ -94,6 +96,7 @@ class SplitScores(Reconstruction):
         imputation: As of `score_imputation`, where it was asked for.
     """
 
+    seen_in_training: bool
     num_windows: int
     num_disjoint: int | None = None
     elbo: float | None
@@ -141,7 +144,7 @@ class Evaluation:
         split: What `test` is of: `"test"`, or `"valid"` where a run set no test data aside.
         channels: Their names.
         refine: Steps of refinement in `refined`.
-        test: Scores of windows that were held out.
+        test: Scores of windows that were held out, unless it is `seen_in_training`.
         validation, train: The same of validation and training windows, where they were given: of at
             most 1000 evenly spaced ones, without imputation.
         baselines: Where training windows were given.

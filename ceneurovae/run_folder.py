@@ -7,6 +7,7 @@
     model.keras         the model with its best weights so far
     checkpoint.npz      the state of the training after an epoch, from which it is resumed
     choices.json        what was chosen on validation data
+    schedule.json       hyperparameters of each generation, of the best member of a population
     metrics.json        what `evaluate` found
     null.json           refits on data without what channels share in time
     decoding.json       labels read from the latents
@@ -38,6 +39,7 @@ FILES = (
     "model.keras",
     "checkpoint.npz",
     "choices.json",
+    "schedule.json",
     "metrics.json",
     "null.json",
     "decoding.json",
@@ -186,6 +188,11 @@ class RunFolder:
         return (self.path / "choices.json").exists()
 
     @property
+    def refitted(self):
+        """Whether its model was in the end trained on validation data too."""
+        return self.is_finished and bool(self.training.get("refit"))
+
+    @property
     def config(self):
         """The `VAEConfig`."""
         return VAEConfig.from_dict(self._read_json("config.json")["model"])
@@ -249,6 +256,19 @@ class RunFolder:
     def choices(self):
         """What was chosen on validation data, `None` where there was none."""
         return self._read_json("choices.json") if (self.path / "choices.json").exists() else None
+
+    def write_schedule(self, schedule):
+        """Writes `schedule.json`: what the best member of a population went through."""
+        _write_json(self.path / "schedule.json", schedule)
+
+    @property
+    def schedule(self):
+        """Dictionaries, one for each generation; `None` for a run that was trained alone.
+
+        Each has `generation`, the `member` that trained it, `epochs`, how many were over after it,
+        `hyperparameters` and `score`.
+        """
+        return self.read_control("schedule")
 
     def refine_steps(self, refine=None):
         """Steps in which latents are refined: `refine`, or what helped on validation data.

@@ -13,12 +13,10 @@ import keras_tuner
 from keras_tuner.errors import FailedTrialError
 
 from ceneurovae.hypermodel import describe
+from ceneurovae.search_folder import FOLDERS, KERAS_TUNER
 from ceneurovae.search_oracle import BEAT_EVERY_S, LOOK_EVERY_S, serve
 from ceneurovae.trial_process import TrialProcess, run_trial
 from ceneurovae.whole_file import whole_file
-
-# Where Keras Tuner keeps its own files, in the folder of the search.
-FOLDER = "search"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,10 @@ class Search(keras_tuner.Tuner):
         self.running, self.outcomes = {}, {}
         with contextlib.redirect_stdout(io.StringIO()):  # it says that it reloads
             super().__init__(
-                oracle, task["hypermodel"], directory=str(out.resolve()), project_name=FOLDER
+                oracle,
+                task["hypermodel"],
+                directory=str(out.resolve()),
+                project_name=FOLDERS[KERAS_TUNER],
             )
 
     def listen(self, report, isolate):
@@ -182,15 +183,15 @@ class Search(keras_tuner.Tuner):
         return self.oracle.get_best_trials(1)[0].hyperparameters
 
 
-def write_trials(out, trials):
-    """Writes `trials.json` and `trials.csv`."""
+def write_trials(out, trials, name="trials"):
+    """Writes trials, or others like them, as `trials.json` and `trials.csv`."""
     rows = [dataclasses.asdict(trial) for trial in trials]
-    with whole_file(out / "trials.json") as file:
+    with whole_file(out / f"{name}.json") as file:
         file.write_text(json.dumps(rows, indent=2) + "\n")
     names = list(dict.fromkeys(name for row in rows for name in row["hyperparameters"]))
-    with whole_file(out / "trials.csv") as path, open(path, "w", newline="") as file:
-        columns = ["number", *names, "status", "score", "epochs", "seconds", "message"]
-        writer = csv.DictWriter(file, fieldnames=columns)
+    others = [name for row in rows[:1] for name in row if name not in ("number", "hyperparameters")]
+    with whole_file(out / f"{name}.csv") as path, open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=["number", *names, *others])
         writer.writeheader()
         for row in rows:
             writer.writerow({**row.pop("hyperparameters"), **row})

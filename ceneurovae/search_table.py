@@ -35,7 +35,7 @@ def trials_table(trials, objective="elbo"):
     for trial in shown:
         table.add_row(
             str(trial.number),
-            *(_value(trial.hyperparameters.get(name)) for name in varying),
+            *(shown_value(trial.hyperparameters.get(name)) for name in varying),
             "" if trial.epochs is None else str(trial.epochs),
             "" if trial.score is None else f"{trial.score:.4g}",
             trial.status if trial.message is None else f"{trial.status}: {trial.message[:60]}",
@@ -46,7 +46,7 @@ def trials_table(trials, objective="elbo"):
 
 def trial_line(trial, best):
     """A trial that has ended, as text."""
-    values = ", ".join(f"{name} {_value(v)}" for name, v in trial.hyperparameters.items())
+    values = ", ".join(f"{name} {shown_value(v)}" for name, v in trial.hyperparameters.items())
     if trial.status == "failed":
         told = f"failed: {trial.message}"
     else:
@@ -90,5 +90,6 @@ def showing_trials(objective, quiet=False):
         yield say_new
 
 
-def _value(value):
+def shown_value(value):
+    """A hyperparameter, or another value, as it stands in a table."""
     return f"{value:.3g}" if isinstance(value, float) else str("" if value is None else value)

@@ -24,8 +24,7 @@ def stitched(windows, predict, batch_size=256):
     Raises:
         ValueError: if `batch_size` is no number of windows.
     """
-    if not is_count(batch_size):
-        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
+    require_batch_size(batch_size)
     current, overlap = None, None
     starts = range(0, len(windows), batch_size)
     for first in tracked(starts, len(starts), "Predicting windows"):
@@ -40,6 +39,12 @@ def stitched(windows, predict, batch_size=256):
             overlap.add(int(start), [part[row] for part in parts])
     if overlap is not None:
         yield current, overlap
+
+
+def require_batch_size(batch_size):
+    """Raises a `ValueError` if that is no number of windows."""
+    if not is_count(batch_size):
+        raise ValueError(f"batch_size is {batch_size!r}, expected a whole number of at least 1.")
 
 
 def is_count(value):

@@ -1,14 +1,16 @@
-"""A first `ceneurovae train` command for files that were inspected, tried on their shapes."""
+"""First commands for files that were inspected, tried on their shapes: `train`, then `evaluate`."""
 
 import glob
 import shlex
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ceneurovae.diagnosis import SHORTEST_WINDOW
 from ceneurovae.import_data import DEFAULT_SEQ_LEN
+from ceneurovae.labels import WIDEST
 from ceneurovae.readers.options import ReadOptions
 from ceneurovae.readers.stored import StoredValues
 from ceneurovae.recording import Recording, window_fields
@@ -24,13 +26,24 @@ MOST_WINDOWS = 50_000
 # Channels that are listed by name; of more, a pattern is given.
 MOST_LISTED = 24
 IN_MEMORY = 1_000_000
+# Labels to decode that are suggested, and windows that it takes where the file holds windows.
+MOST_LABELS, LEAST_TRIALS = 8, 30
+NULL_REFITS = 3
 
 
-def suggest_command(paths, inspected, seq_len=None):
-    """A command that trains on files as they are.
+class Suggestion(NamedTuple):
+    """Lines for a shell: one that trains, and one that says what the run has learned, if any."""
+
+    train: str
+    evaluate: str | None
+
+
+def suggest_commands(paths, inspected, seq_len=None):
+    """Commands that train on files as they are, and check what was learned.
 
     The channels are those of the layout, else `behavior`, `neural`, or the first table that all
-    recordings have; the windows are short enough for training, validation and test.
+    recordings have; the windows are short enough for training, validation and test. Then labels
+    are decoded that stand beside these channels, or there is a null control if there are none.
 
     Args:
         paths: Files, folders or patterns to give to the command.
@@ -38,8 +51,8 @@ def suggest_command(paths, inspected, seq_len=None):
         seq_len: Length of the windows, in samples; by default one that fits.
 
     Returns:
-        A line for a shell, or `None` where no command can be vouched for, as where the axes of a
-        file seem swapped.
+        `Suggestion`, or `None` where no command can be vouched for, as where the axes of a file
+        seem swapped.
     """
     pairs = [(file, recording) for file in inspected for recording in file["recordings"]]
     if not pairs or any(w["code"] == "transposed-axes" for _, r in pairs for w in r["warnings"]):
@@ -51,9 +64,80 @@ def suggest_command(paths, inspected, seq_len=None):
         if arguments is not None:
             files = [f"./{path}" if str(path).startswith("-") else str(path) for path in paths]
             arguments += _flags(inspected[0]["reading"])
-            arguments += ["--latent-dim", LATENT_DIM, "--out", _free_folder(paths)]
-            return shlex.join(map(str, ["ceneurovae", "train", *files, *arguments]))
+            out = _free_folder(paths)
+            arguments += ["--latent-dim", LATENT_DIM, "--out", out]
+            checks = _checks(pairs, blocks)
+            return Suggestion(
+                _line("train", *files, *arguments),
+                _line("evaluate", out, *checks) if checks else None,
+            )
     return None
+
+
+def _line(*words):
+    return shlex.join(map(str, ["ceneurovae", *words]))
+
+
+def _checks(pairs, chosen):
+    """Arguments of `ceneurovae evaluate` for a run on the chosen blocks of each recording."""
+    labels = _labels([recording for _, recording in pairs])
+    labels += _behaviour(pairs, chosen)
+    trials = sum(own[0]["shape"][0] for own in chosen if own[0]["window_len"])
+    if labels and not 0 < trials < LEAST_TRIALS:
+        return ["--decode", *labels[:MOST_LABELS]]
+    channels = {channel["name"] for own in chosen for block in own for channel in block["channels"]}
+    return ["--null", NULL_REFITS] if len(channels) > 1 else []
+
+
+def _labels(recordings):
+    """Labels of recordings or windows of which several have the same value, but not in a row."""
+    found = []
+    for name in [label["name"] for label in recordings[0]["labels"]]:
+        rows = [label for r in recordings for label in r["labels"] if label["name"] == name]
+        messages = [w["message"] for r in recordings for w in r["warnings"]]
+        in_a_row = any(f"sorted by '{name}'" in message for message in messages)
+        distinct = max(len({row["first"] for row in rows}), *(row["distinct"] for row in rows))
+        several = 1 < distinct < sum(row["values"] for row in rows)
+        if name != "split" and len(rows) == len(recordings) and several and not in_a_row:
+            found.append(name)
+    return [name for name in found if _can_be_typed(name)]
+
+
+def _behaviour(pairs, chosen):
+    """Narrow blocks of all recordings that were sampled with the chosen ones; behaviour first."""
+    taken = {block["name"] for own in chosen for block in own}
+    names = [block["name"] for block in pairs[0][1]["blocks"] if block["name"] not in taken]
+    behaviour = pairs[0][0]["short_names"].get("behavior", ())
+    found = []
+    for name in sorted(names, key=lambda name: name not in behaviour):
+        blocks = [_blocks(recording, [name]) for _, recording in pairs]
+        alike = all(
+            own and _sampling(own[0], recording) == _sampling(main[0], recording)
+            for own, main, (_, recording) in zip(blocks, chosen, pairs, strict=True)
+        )
+        if not alike or any(label["name"] == name for label in pairs[0][1]["labels"]):
+            continue
+        channels = [channel["name"] for channel in blocks[0][0]["channels"]]
+        good = [channel for channel in channels if channel not in _without_a_course(pairs)]
+        if len(channels) <= WIDEST:
+            found += [name] if good == channels else good
+    return [name for name in found if _can_be_typed(name)]
+
+
+def _sampling(block, recording):
+    return block["samples"], block["window_len"], block["rate_hz"] or recording["rate_hz"]
+
+
+def _without_a_course(pairs):
+    """Names of channels that are constant, infinite or missing throughout in a recording."""
+    bad = ("constant-channel", "infinite", "all-missing")
+    warned = [w for _, recording in pairs for w in recording["warnings"] if w["code"] in bad]
+    return {channel for warning in warned for channel in warning["channels"]}
+
+
+def _can_be_typed(name):
+    """Whether a name can be given to `--decode`, which splits at commas and knows options."""
+    return "," not in name and not name.startswith("-")
 
 
 def _choices(pairs):

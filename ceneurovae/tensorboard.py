@@ -1,6 +1,4 @@
-"""Curves for TensorBoard, an extra: scalars of each epoch, and the KL divergence of each latent."""
-
-import importlib.util
+"""Curves for TensorBoard: scalars of each epoch, and the KL divergence of each latent."""
 
 import keras
 
@@ -12,17 +10,10 @@ class TensorBoard(keras.callbacks.Callback):
 
     Args:
         folder: Where to write.
-
-    Raises:
-        ImportError: if TensorBoard is not installed.
     """
 
     def __init__(self, folder):
         super().__init__()
-        if importlib.util.find_spec("tensorboard") is None:
-            raise ImportError(
-                "TensorBoard is not installed: pip install 'ceneurovae[tensorboard]'."
-            )
         self.folder = folder
 
     def on_train_begin(self, logs=None):

@@ -6,6 +6,7 @@ import math
 import random
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ from ceneurovae.config import groups_of
 from ceneurovae.distribution import Devices, copy_variables
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.import_data import reload_splits
+from ceneurovae.machines import Machines, join_machines
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.scaler import iterate_batches, some_windows
 from ceneurovae.pipeline import is_dataset, joined, rebatched, shuffled, steps_per_epoch, stream
@@ -108,7 +110,10 @@ def train(
         mixed_precision: Whether training steps compute the networks in bfloat16: faster on
             accelerators that have it. Weights, losses and all that follows stay in float32.
         distribute: `"auto"` to share the fit between all devices of the machine, on JAX and
-            TensorFlow; `batch_size` is that of all together. What follows runs on one.
+            TensorFlow; `batch_size` is that of all together. What follows runs on one. On JAX, the
+            same call in a process on each of several machines is one training, after
+            `machines.join_machines`; the first of them alone writes to `run_dir`, makes the choices
+            and shows progress, and all have the trained model. It is the last that they share.
         callbacks: Further Keras callbacks. In the refit only those that a method `for_refit` of
             them gives are called.
         verbose: As for `keras.Model.fit`.
@@ -124,6 +129,7 @@ def train(
             left. The model has its best weights.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, before the next batch. The state after the last
             epoch is in `run_dir`.
+        ConnectionError: if another machine's process has ended. All have to be started again.
     """
     if batch_size is None:
         batch_size = getattr(train_ds, "batch_size", BATCH_SIZE)
@@ -152,9 +158,13 @@ def train(
     }
     annealing = make_annealing(kl_schedule, warmup_epochs, kl_weight)
     manifest = getattr(train_ds, "splits", None) and train_ds.splits.manifest()
+    machines = devices.machines
     with ExitStack() as stack:
+        how_to_go_on = _how_to_go_on(run_dir, machines)
+        stack.enter_context(machines.together(how_to_go_on))
+        machines.require_same(settings=settings, model=model.config.to_dict(), data=manifest)
         run, state = None, FitState()
-        if run_dir is not None:
+        if run_dir is not None and machines.first:
             resumed = resume and is_run(run_dir)
             if not resumed:
                 check_free(run_dir, overwrite)
@@ -166,7 +176,8 @@ def train(
                 settings["seed"] = run.training["seed"]
         if settings["seed"] is None:
             settings["seed"] = random.randrange(2**31)
-        if run_dir is not None and run is None:
+        settings["seed"] = int(machines.share(str(settings["seed"]).encode()))
+        if run_dir is not None and run is None and machines.first:
             run = RunFolder.create(run_dir, model.config, settings, manifest, overwrite)
         training = _Training(
             model,
@@ -178,17 +189,28 @@ def train(
             retries,
             jit_compile,
             devices,
+            how_to_go_on,
         )
-        return training.run(callbacks, verbose)
+        return training.run(callbacks, verbose if machines.first else 0)
 
 
 class _Training:
     """One call of `train`, from its arguments to a trained model; it goes on from a `FitState`."""
 
     def __init__(
-        self, model, given, settings, annealing, run, state, retries, jit_compile, devices
+        self,
+        model,
+        given,
+        settings,
+        annealing,
+        run,
+        state,
+        retries,
+        jit_compile,
+        devices,
+        how_to_go_on,
     ):
-        self.devices = devices
+        self.devices, self.machines = devices, devices.machines
         self.model, self.given, self.settings = model, given, settings
         self.annealing, self.run_folder, self.state = annealing, run, state
         self.retries, self.jit_compile = retries, jit_compile
@@ -198,23 +220,26 @@ class _Training:
             self.train_ds = shuffled(self.train_ds, settings["batch_size"], settings["seed"])
         self.steps = steps_per_epoch(self.train_ds, settings["batch_size"])
         self.saved_epoch = None
-        self.interruption = Interruption(self._how_to_go_on())
+        self.interruption = Interruption(how_to_go_on)
 
     def run(self, callbacks, verbose):
         """Goes through what is left to do, and returns the history of the fit."""
-        if self.run_folder is not None and self.run_folder.is_finished:
+        if self._is_finished():
             self._build()
-            self.model.set_weights(self.run_folder.load_model().get_weights())
-            return self._history(self.run_folder.choices)
-        if self.state.variables:
-            self._build()
-        else:
+            if self.run_folder is not None:
+                self.model.set_weights(self.run_folder.load_model().get_weights())
+                self.state.choices = self.run_folder.choices
+            self._follow_first(self.model)
+            return self._history(self.state.choices)
+        if self.machines.first and not self.state.variables:
             if not self.model.adapted:
                 with working("Fitting scaler and linear path"):
                     self.model.adapt(*self.given)
             self.state.shrinkage = self.model.shrinkage
             self.state.take(self.model)
             self._write()
+        self._build()
+        self._follow_first(self.model)
         try:
             with self.interruption.listening():
                 self._go_through_phases(callbacks, verbose)
@@ -228,14 +253,33 @@ class _Training:
             raise
         if self.run_folder is not None:
             self.run_folder.finish(self.model, self.state.choices)
+        self._follow_first(self.model)
         return self._history(self.state.choices)
+
+    def _is_finished(self) -> bool:
+        """Whether the run was at its end before this call."""
+        finished = self.run_folder is not None and self.run_folder.is_finished
+        return bool(int(self.machines.share(b"%d" % finished)))
+
+    def _follow_first(self, model: NeuroBehaviorVAE) -> None:
+        """Takes over the state, and the values of a model, that the first machine has."""
+        if not self.machines.several:
+            return
+        own = FitState()
+        own.take(model)
+        state, first = (self.machines.share(part.to_bytes()) for part in (self.state, own))
+        if not self.machines.first:
+            self.state = FitState.from_bytes(state)
+            FitState.from_bytes(first).give(model)
 
     def _go_through_phases(self, callbacks, verbose):
         if self.state.phase == "fit":
             self._fit(callbacks, verbose)
             self.interruption.check()
-            with working("Choosing on validation data"):
-                self._choose()
+            if self.machines.first:
+                with working("Choosing on validation data"):
+                    self._choose()
+            self._follow_first(self.model)
         if self.state.phase == "refit":
             self._refit(callbacks, verbose)
 
@@ -278,7 +322,9 @@ class _Training:
         state = self.state
         values = model.decoder.seq_len * model.decoder.channels
         follow = FollowEpoch(data, self.settings["seed"])
-        watching = [WatchLoss(state, values), self.interruption, follow]
+        watch = WatchLoss(state, values)
+        watch.async_safe = not self.machines.several  # all have to end at the same batch
+        watching = [watch, self.interruption, follow]
         total = self.settings["epochs"] * self.steps
         while True:
             optimizer = make_optimizer(self.settings["lr"] * state.rate, total)
@@ -349,11 +395,12 @@ class _Training:
         data = joined(*self.given, self.settings["batch_size"])
         keras.utils.set_random_seed(self.settings["seed"])
         fresh = NeuroBehaviorVAE.from_config(model.get_config())
-        if self.state.variables:
+        if not fresh.built:
             fresh.build((None, model.decoder.seq_len, model.decoder.channels))
-        else:
+        if self.machines.first and not self.state.variables:
             fresh.adapt(data, shrinkage=choices["shrinkage"], scaler=model.scaler)
             self.state.take(fresh)
+        self._follow_first(fresh)
         if choices["decoder_gain"] > 0:
             trained = (choices["epoch"] + 1) * self.steps
             steps = steps_per_epoch(data, self.settings["batch_size"])
@@ -364,7 +411,8 @@ class _Training:
         for chosen, weight in zip(model.likelihood.weights, fresh.likelihood.weights, strict=True):
             weight.assign(chosen)
         model.set_weights(fresh.get_weights())
-        model.adapt_residual(data, choices=choices["residual"])
+        if self.machines.first:
+            model.adapt_residual(data, choices=choices["residual"])
 
     def _history(self, choices):
         """What Keras returns from a fit, for the epochs of all parts of the training."""
@@ -399,11 +447,6 @@ class _Training:
             self.model.set_weights(current)
             self.saved_epoch = state.best_epoch
 
-    def _how_to_go_on(self):
-        if self.run_folder is None:
-            return "Nothing was kept: give train a run_dir to be able to resume."
-        return f"To go on: ceneurovae train --resume {self.run_folder.path}"
-
     def _diverged(self, model, data, error):
         """What to tell of a training that could not go on; the model gets its best weights."""
         state = self.state
@@ -426,6 +469,18 @@ class _Training:
             "lr, or retries (--retries), which go on with half of it, or look for outliers in that "
             "channel."
         )
+
+
+def _how_to_go_on(run_dir: Path | None, machines: Machines) -> str:
+    """What to do when a training was interrupted."""
+    if run_dir is None:
+        return "Nothing was kept: give train a run_dir to be able to resume."
+    if machines.several:
+        return (
+            "To go on, start all processes again: ceneurovae train --resume "
+            f"{run_dir} --distribute auto"
+        )
+    return f"To go on: ceneurovae train --resume {run_dir}"
 
 
 def _worst_channel(model, data, error):
@@ -465,8 +520,10 @@ def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
             data to score what comes out.
 
     Returns:
-        As `evaluate_run`, without the scores of imputation, which take longer.
+        As `evaluate_run`, without the scores of imputation, which take longer. Where several
+        machines train, all but the first get `None`.
     """
+    first = settings.get("distribute") is None or join_machines().first
     batch_size = BATCH_SIZE if batch_size is None else batch_size
     config = fitted_to(config, splits.train)
     keras.utils.set_random_seed(seed)
@@ -482,15 +539,15 @@ def train_run(splits, config, run_dir, seed=0, batch_size=None, **settings):
         run_dir=run_dir,
         **settings,
     )
-    return evaluate_run(run_dir, splits, imputation=False)
+    return evaluate_run(run_dir, splits, imputation=False) if first else None
 
 
-def resume_run(run_dir, retries=0, callbacks=(), verbose="auto"):
+def resume_run(run_dir, retries=0, callbacks=(), verbose="auto", distribute=None):
     """Goes on with a run of `train_run` or the command line that was interrupted, and evaluates it.
 
     Args:
         run_dir: Run folder; its settings and data are those of the run.
-        retries, callbacks, verbose: As for `train`.
+        retries, callbacks, verbose, distribute: As for `train`.
 
     Returns:
         As `train_run`.
@@ -512,6 +569,7 @@ def resume_run(run_dir, retries=0, callbacks=(), verbose="auto"):
         retries=retries,
         callbacks=callbacks,
         verbose=verbose,
+        distribute=distribute,
     )
 
 

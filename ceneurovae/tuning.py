@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
-import shutil
 import warnings
 from pathlib import Path
 
@@ -12,15 +10,12 @@ import keras
 from ceneurovae.config import VAEConfig
 from ceneurovae.hypermodel import VAEHyperModel
 from ceneurovae.model import NeuroBehaviorVAE
-from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.pipeline import PackedData, steps_per_epoch
-from ceneurovae.run_folder import RunFolder, check_free
-from ceneurovae.search import FOLDER, Search, role_of_process, visible
+from ceneurovae.run_folder import RunFolder
+from ceneurovae.search import Search, role_of_process, visible
+from ceneurovae.search_folder import BEST, KERAS_TUNER, begin, check_folder, config_for
 from ceneurovae.search_oracle import ORACLES, make_oracle
-from ceneurovae.training import BATCH_SIZE, default_epochs, fitted_to, train
-from ceneurovae.whole_file import whole_file
-
-BEST = "best"
+from ceneurovae.training import BATCH_SIZE, default_epochs, train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +104,13 @@ def tune(
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1.")
     out = Path(out)
-    config = _config_for(config or VAEConfig(), train_ds)
+    config = config_for(config or VAEConfig(), train_ds)
     hypermodel = VAEHyperModel(config, space, objective, patience, seed, **settings)
     size = hypermodel.settings["batch_size"] or getattr(train_ds, "batch_size", BATCH_SIZE)
     epochs = epochs or default_epochs(steps_per_epoch(train_ds, size))
     splits = getattr(train_ds, "splits", None)
     recorded = {
+        "engine": KERAS_TUNER,
         "model": config.to_dict(),
         "space": hypermodel.space,
         "settings": {name: repr(value) for name, value in hypermodel.settings.items()},
@@ -129,9 +125,9 @@ def tune(
     role = role_of_process()
     with contextlib.ExitStack() as stack:
         if role != "worker":
-            _check_folder(out, recorded, resume, overwrite)
+            check_folder(out, recorded, resume, overwrite)
             stack.enter_context(RunFolder.held(out))
-            _begin(out, recorded, overwrite)
+            begin(out, recorded, overwrite)
         stack.enter_context(warnings.catch_warnings())
         # Keras Tuner's names of threads.
         warnings.filterwarnings("ignore", r"(currentThread|getName)\(\)", DeprecationWarning)
@@ -166,43 +162,6 @@ def tune(
         **training,
     )
     return TuningResult(visible(best.values), trials, run_dir)
-
-
-def _config_for(config, data):
-    if hasattr(data, "source"):
-        return fitted_to(config, data.source)
-    _, steps, channels = next(iterate_batches(data)).shape
-    return dataclasses.replace(config, seq_len=steps, channels=channels)
-
-
-def _check_folder(out, recorded, resume, overwrite):
-    """Raises an error unless a search can begin, or go on, in a folder."""
-    check_free(out)
-    file = out / "search.json"
-    if overwrite or not file.exists():
-        return
-    if not resume:
-        raise FileExistsError(
-            f"'{out}' holds a search already. Choose another folder, or pass resume=True or "
-            "overwrite=True (--overwrite)."
-        )
-    before = json.loads(file.read_text())
-    for name, value in json.loads(json.dumps(recorded)).items():
-        if before.get(name) != value:
-            told = "" if name == "data" else f": {before.get(name)!r}, received {value!r}"
-            raise ValueError(
-                f"The search in '{out}' has another {name}{told}. Go on with its own, or search in "
-                "another folder."
-            )
-
-
-def _begin(out, recorded, overwrite):
-    if overwrite:
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
-        for name in ("search.json", "trials.json", "trials.csv"):
-            (out / name).unlink(missing_ok=True)
-    with whole_file(out / "search.json") as file:
-        file.write_text(json.dumps(recorded, indent=2) + "\n")
 
 
 def _is_same(run_dir, config):

@@ -42,23 +42,37 @@ class Verdict:
 
 def judge(result):
     """All that is wrong with an `Evaluation`, or that nothing is: a tuple of `Verdict`."""
-    checks = (
-        few_windows,
-        drift,
-        overfitting,
-        no_better_than_pca,
-        never_reconstructed,
-        collapsed,
-        off_prior,
-    )
+    checks = [no_test_data]
+    if not result.test.seen_in_training:
+        checks += [few_windows, drift, overfitting, no_better_than_pca]
+    checks += [never_reconstructed, collapsed, off_prior]
     found = tuple(verdict for check in checks if (verdict := check(result)) is not None)
     return found or (sound(result),)
+
+
+def no_test_data(result):
+    """`no-test-data`: the scores are of data on which the model was trained or chosen."""
+    if result.test.seen_in_training:
+        return Verdict(
+            "no-test-data",
+            "The model was trained on the windows that are scored: their scores say how well it "
+            "fits what it has seen, nothing of new data, and whether it overfits, or is better "
+            "than PCA, cannot be told. Set test data aside (--test-fraction 0.2), or train without "
+            "a refit (--no-refit).",
+        )
+    if result.split == "valid":
+        return Verdict(
+            "no-test-data",
+            "No test data was set aside: the scores are of validation windows, on which the model "
+            "was chosen, and may be too good. Set test data aside (--test-fraction 0.2).",
+        )
+    return None
 
 
 def few_windows(result):
     """`too-few-windows`: the scores are not known well, whatever they are."""
     test = result.test
-    apart = test.num_windows if test.num_disjoint is None else test.num_disjoint
+    apart = _apart(test)
     if apart >= LEAST_WINDOWS:
         return None
     of_which = "" if test.num_disjoint is None else f", with room for {apart} that share no sample"
@@ -80,10 +94,12 @@ def drift(result):
     names = _listed([name for name in largest if shifts[name] > DRIFT])
     return Verdict(
         "drift-between-splits",
-        "Between training and held-out data the channels drift: the squared shift of their means "
-        f"is {-mean.r2:.2f} of their variance (largest in {names}). R2 suffers from it, skill "
-        f"({_number(result.test.skill)}) does not. Remove slow trends from the recordings, such as "
-        "bleaching, or hold out whole recordings instead of the end of each.",
+        "Between training and held-out data the means of channels shift: the square of the shift "
+        f"is {-mean.r2:.2f} times their variance (largest in {names}). R2 is about the means of "
+        f"the held-out data, skill ({_number(result.test.skill)}) about those of training: in it, "
+        "what is explained of the shift counts too. Slow trends do that, such as bleaching, and "
+        "so does held-out time that is short beside the course of the channels. Remove trends, or "
+        "hold out whole recordings.",
     )
 
 
@@ -91,7 +107,8 @@ def overfitting(result):
     """`overfitting`: training is far above test, in skill, which shifted means do not lower."""
     if result.train is None or None in (result.train.skill, result.test.skill):
         return None
-    if result.train.skill - result.test.skill <= OVERFITTING_GAP:
+    by_chance = (1 - result.test.skill) / math.sqrt(max(_apart(result.test), 1))
+    if result.train.skill - result.test.skill <= max(OVERFITTING_GAP, by_chance):
         return None
     return Verdict(
         "overfitting",
@@ -134,7 +151,8 @@ def never_reconstructed(result):
     if not names:
         return None
     count = len(result.channels)
-    where = "held-out" if result.train is None else "held-out or training"
+    where = "these" if result.test.seen_in_training else "held-out"
+    where += "" if result.train is None else " or training"
     return Verdict(
         "channel-never-reconstructed",
         f"{len(names)} of {count} channels {_are(names)} never reconstructed, with an R2 below "
@@ -144,10 +162,14 @@ def never_reconstructed(result):
 
 
 def collapsed(result):
-    """`collapsed-latents`: their mean is the same for all windows."""
+    """`collapsed-latents`: their mean is the same for all windows.
+
+    Few held-out windows may not need a latent that others do, so training windows count too.
+    """
     test = result.test
     latents = len(test.kl_per_latent)
-    idle = latents - test.active_units
+    active = max(scores.active_units for scores in (test, result.train) if scores is not None)
+    idle = latents - active
     if not idle:
         return None
     if idle == latents:
@@ -160,8 +182,8 @@ def collapsed(result):
     return Verdict(
         "collapsed-latents",
         f"{idle} of {latents} latents {'is' if idle == 1 else 'are'} collapsed, the same in every "
-        f"window. The data may need no more than {test.active_units}: set latent_dim="
-        f"{test.active_units}, or have more used with a lower kl_weight or free_bits.",
+        f"window. The data may need no more than {active}: set latent_dim="
+        f"{active}, or have more used with a lower kl_weight or free_bits.",
     )
 
 
@@ -171,13 +193,19 @@ def off_prior(result):
     Of the mixture of all posteriors it sees mean and standard deviation only, and measures the KL
     divergence of a normal distribution of these from N(0, 1), in nats. Where they were scored, that
     is of training windows: others may be too few, and may have drifted.
+
+    Of `n` independent windows, twice `n` times that divergence is distributed as chi-squared with 2
+    degrees of freedom, if the latent is as the prior: what is less than its 99 % quantile shows
+    nothing.
     """
     scores, where = (result.test, "held-out")
     if result.train is not None:
         scores, where = result.train, "training"
     pairs = list(zip(scores.aggregate_mean, scores.aggregate_std, strict=True))
     distances = [_from_prior(*pair) for pair in pairs]
-    off = [index for index, distance in enumerate(distances) if distance > AGGREGATE_KL]
+    by_chance = -math.log(0.01) / max(_apart(scores), 1)
+    least = max(AGGREGATE_KL, by_chance)
+    off = [index for index, distance in enumerate(distances) if distance > least]
     if not off:
         return None
     farthest = max(off, key=distances.__getitem__)
@@ -186,8 +214,9 @@ def off_prior(result):
         "posterior-off-prior",
         f"In aggregate over {where} windows, {len(off)} of {len(pairs)} latents {_are(off)} not "
         f"distributed as the prior is, with mean 0 and standard deviation 1: latent {farthest} has "
-        f"{mean:.2f} and {std:.2f}. Draws from the prior (model.sample) will not look like the "
-        "data. Train for longer, with a kl_weight of 1 and without free_bits.",
+        f"{mean:.2f} and {std:.2f}. To that extent, draws from the prior (model.sample) are unlike "
+        "the data. Encode data and draw around its latents instead, or train for longer, with a "
+        "kl_weight of 1 and without free_bits.",
     )
 
 
@@ -210,6 +239,11 @@ def _from_prior(mean, std):
     return 0.5 * (mean**2 + std**2 - 1) - math.log(std) if std > 0 else math.inf
 
 
+def _apart(scores):
+    """How many windows there are that share no sample, or all where that is not known."""
+    return scores.num_windows if scores.num_disjoint is None else scores.num_disjoint
+
+
 def _best(channels):
     """The highest R2 of a channel in several `ChannelScores`, infinite where there is none."""
     return max((c.r2 for c in channels if c.r2 is not None), default=math.inf)
@@ -220,8 +254,10 @@ def _are(names):
 
 
 def _listed(names):
+    """The first names of channels; those of plain arrays are numbers."""
     more = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+    told = (f"channel {name}" if name.isdigit() else name for name in names[:LISTED])
+    return ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
 def _number(value):

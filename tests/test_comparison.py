@@ -1,5 +1,6 @@
 """The table of runs: what is finished, how far it came, how good it is."""
 
+import json
 import shutil
 
 import pytest
@@ -30,5 +31,15 @@ def test_runs_are_compared(tmp_path):
     assert now["split"] == before["split"] == "test" and before["r2"] == {"encoder": 0.5}
     columns = {column.header: list(column.cells) for column in runs_table([now, before]).columns}
     assert columns["R2"] == ["0.800", "0.500"] and columns["R2, PCA"] == ["0.600", "-"]
+    config = json.loads((tmp_path / "deep" / "a" / "config.json").read_text())
+    config["training"]["refit"] = True
+    (tmp_path / "deep" / "a" / "config.json").write_text(json.dumps(config))
+    assert not any(run["seen_in_training"] for run in compare_runs(tmp_path))
+    seen = sound_evaluation(split="valid").to_json()
+    RunFolder(tmp_path / "deep" / "a").write_metrics(seen)
+    (run,) = compare_runs(tmp_path / "deep")
+    assert run["seen_in_training"]
+    columns = {column.header: list(column.cells) for column in runs_table([run, now]).columns}
+    assert columns["R2"] == ["0.800 *", "0.800"] and columns["R2, PCA"] == ["0.600", "0.600"]
     with pytest.raises(FileNotFoundError, match="There is no run in"):
         compare_runs(tmp_path / "deep" / "a" / "nothing")

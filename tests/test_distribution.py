@@ -43,6 +43,17 @@ def test_batches_divide_between_devices(windows, sizes):
         divisible(data, 17)
 
 
+@pytest.mark.once
+def test_machines_take_equal_parts_of_each_batch(windows):
+    data = in_batches(windows, 16)
+    whole = [x.numpy() for x in divisible(data, 4)]
+    parts = [[x.numpy() for x in divisible(data, 4, (number, 2))] for number in range(2)]
+    assert [len(x) for x in whole] == [16, 16, 16]  # the last 2 of 50 are left out
+    for batch, halves in zip(whole, zip(*parts, strict=True), strict=True):
+        assert [len(half) for half in halves] == [8, 8]
+        np.testing.assert_array_equal(np.concatenate(halves), batch)
+
+
 def test_errors(windows):
     model = NeuroBehaviorVAE(tiny_config())
     with pytest.raises(ValueError, match="distribute is 2, expected None or 'auto'"):

@@ -154,13 +154,26 @@ def test_the_document_is_json_and_comes_back(fitted, capsys):
     assert document["test"]["per_channel"][1]["r2"] is None
     assert document["channels"] == ["0", "1", "2"]
     assert "imputation" not in document["validation"]
-    with pytest.raises(ValueError, match="is of version None, expected 2. Evaluate again"):
+    seen = {name: document[name]["seen_in_training"] for name in ("test", "validation", "train")}
+    assert seen == {"test": False, "validation": False, "train": True}
+    with pytest.raises(ValueError, match="is of version None, expected 3. Evaluate again"):
         Evaluation.from_json({"split": "test"})
     show_evaluation(result)
     shown = capsys.readouterr().out
     for row in ("test, refined", "validation", "train", "PCA", "pPCA", "mean", "entries"):
         assert row in shown
     assert all(verdict.sentence in shown for verdict in result.verdict)
+
+
+def test_windows_that_were_trained_on_are_marked(fitted, capsys):
+    model, x = fitted
+    how = {"refine": 0, "iwae_samples": 1, "imputation": False}
+    result = evaluate(model, x, x, x[:20], **how, trained_on=("train", "validation"))
+    assert (result.test.seen_in_training, result.validation.seen_in_training) == (False, True)
+    show_evaluation(result)
+    assert "trained on" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="trained_on names valid, expected some of test, valid"):
+        evaluate(model, x, trained_on=["valid"])
 
 
 def test_readouts_find_what_is_there():

@@ -13,9 +13,10 @@ from ceneurovae import cli, inspection
 from ceneurovae.console import show_inspection
 from ceneurovae.import_data import load_splits
 from ceneurovae.inspection import inspect_file
+from ceneurovae.labels import read_labels
 from ceneurovae.readers import ReadOptions
 from ceneurovae.simulation import simulate_worms
-from ceneurovae.suggestion import suggest_command
+from ceneurovae.suggestion import suggest_commands
 
 pytestmark = pytest.mark.once
 RNG = np.random.default_rng(0)
@@ -71,7 +72,7 @@ def test_keys(make):
     report = inspect_file(make(flavell()))
     assert json.loads(json.dumps(report)) == report
     assert set(report) == {
-        *("path", "layout", "reading", "short_names", "recordings", "suggestion"),
+        *("path", "layout", "reading", "short_names", "recordings", "suggestion", "evaluation"),
     }
     assert report["layout"] == "flavell"
     assert report["short_names"]["behavior"][0] == "behavior/head_angle"
@@ -189,7 +190,7 @@ def test_suggestion_for_several_files(make):
     second["timing/timestamp_confocal"] = np.arange(400) * 0.5
     del second["behavior/head_angle"]
     paths = [make(first, "first file.h5"), make(second, "second.h5")]
-    command = suggest_command(paths, [inspect_file(path) for path in paths])
+    command = suggest_commands(paths, [inspect_file(path) for path in paths]).train
     assert "--align intersection --resample-hz 1.66667" in command
     with pytest.warns(UserWarning, match="missing .NaN. throughout"):
         splits = splits_of(command)
@@ -203,6 +204,44 @@ def test_suggestion_keeps_the_split_of_the_file(make):
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (6, 6, 0)
 
 
+def test_suggestion_decodes_what_stands_beside_the_channels(make):
+    trials = walks(40, 10, 3)
+    state = np.tile([0, 1], 20)
+    content = {
+        "data": trials,
+        "hand": walks(40, 10, 2),
+        "still": np.ones((40, 10)),
+        "half": walks(40, 5, 2),
+        "many": walks(40, 10, 30),
+        "two words": walks(40, 10, 1),
+        "state": state,
+        "sorted": np.sort(state),
+    }
+    path = make(content)
+    words = shlex.split(inspect_file(path)["evaluation"])
+    assert words[:4] == ["ceneurovae", "evaluate", "runs/file", "--decode"]
+    splits = works(path)[1]
+    assert splits.train.channels == ("data/0", "data/1", "data/2")
+    assert set(words[4:]) == {"state", "hand", "two words"}
+    assert {label.name for label in read_labels(splits, words[4:])} == {
+        *("state", "hand/0", "hand/1", "two words/0")
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "checks"),
+    [
+        ({"data": walks(900, 3)}, "--null 3"),
+        ({"data": walks(900, 1)}, None),
+        ({"data": walks(12, 50, 3), "state": np.tile([0, 1], 6)}, "--null 3"),
+    ],
+    ids=["no labels", "one channel", "few windows"],
+)
+def test_suggestion_without_labels(make, content, checks):
+    command = inspect_file(make(content))["evaluation"]
+    assert command == (checks and f"ceneurovae evaluate runs/file {checks}")
+
+
 def test_suggestion_names_a_free_folder(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "file").mkdir(parents=True)
@@ -213,7 +252,7 @@ def test_suggestion_names_a_free_folder(make, tmp_path, monkeypatch):
 def test_everything_is_printed(make, capsys):
     path = make({f"r{i:02}": walks(50 + i, 3) for i in range(12)})
     files = [inspect_file(path), inspect_file(make(flavell(), "worm.h5"))]
-    show_inspection({"files": files, "suggestion": None})
+    show_inspection({"files": files, "suggestion": None, "evaluation": None})
     out = capsys.readouterr().out
     assert "file/r00 to file/r11, 12 recordings: rate unknown" in out
     assert "(50 to 61, 3)" in out
@@ -221,6 +260,7 @@ def test_everything_is_printed(make, capsys):
     assert "too-short: also in file/r01, " in out
     assert "interruption: A new stretch begins at sample 200" in out
     assert out.count("To train:\n  ceneurovae train ") == 2
+    assert out.count("Then, to see what it learned:\n  ceneurovae evaluate runs/") == 2
     assert "All together: no command can be suggested" in out
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ceneurovae.import_data import load_splits
-from ceneurovae.labels import read_labels
+from ceneurovae.labels import find_labels, read_labels
 
 T = 10
 
@@ -83,3 +83,28 @@ def test_labels_that_cannot_be_used(path):
         read_labels(splits, ["still"])
     with pytest.raises(ValueError, match="has no channel 'spede'"):
         read_labels(splits, ["spede"])
+
+
+def test_what_stands_beside_the_channels_is_found(path):
+    splits = load_splits(path, "neural", T)
+    found = {label.name: label for label in find_labels(splits)}
+    assert set(found) == {"neural/0", "neural/1", "time", "state", "animal"}  # 'still' is constant
+    assert [name for name, label in found.items() if not label.is_channel] == ["animal"]
+    for label in found.values():
+        (read,) = read_labels(splits, [label.name])
+        for one, other in zip(label.values, read.values, strict=True):
+            np.testing.assert_array_equal(one, other)
+    at = found["animal"].at(np.array([1, 0, 1]), np.array([5, 5, 80]))
+    assert at.tolist() == [1, 0, 1]
+
+
+def test_labels_that_were_sampled_otherwise_are_not_found(make):
+    rng = np.random.default_rng(0)
+    content = {
+        "worm/neural": rng.normal(size=(100, 2)),
+        "worm/wide": rng.normal(size=(100, 20)),
+        "worm/speed": rng.normal(size=100),
+        "worm/turns": rng.normal(size=(30, 2)),
+    }
+    splits = load_splits(make(content), "neural", T, layout="groups")
+    assert {label.name for label in find_labels(splits)} == {"neural/0", "neural/1", "speed"}

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import keras
 import killed_runs
 import numpy as np
 import pytest
 from conftest import tiny_config
+from test_selection import curve
 
 from ceneurovae import NeuroBehaviorVAE, import_h5, train
 from ceneurovae.callbacks import Interrupted
@@ -87,6 +90,28 @@ def test_an_interrupted_training_keeps_its_last_epoch(windows, tmp_path):
     residuals = [choices.pop("residual") for choices in (resumed.choices, history.choices)]
     assert residuals[0] == pytest.approx(residuals[1], rel=1e-5)
     assert resumed.choices == pytest.approx(history.choices, rel=1e-5)
+
+
+@pytest.mark.once
+def test_a_refit_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    class InRefit(keras.callbacks.Callback):
+        def for_refit(self) -> At:
+            return At(2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    def go(**settings: Any) -> Any:
+        model = new_model(latent_dim=1, hidden_dim=32)
+        settings = settings_for(tmp_path, epochs=15, lr=5e-3, batch_size=32, **settings)
+        return train(model, curve(640, 0), curve(100, 1), refit=True, **settings)
+
+    with pytest.raises(Interrupted, match="Interrupted in epoch 3"):
+        go(callbacks=[InRefit()])
+    state = RunFolder(tmp_path).read_checkpoint()
+    assert state.phase == "refit" and state.choices["decoder_gain"] > 0
+    resumed = go(resume=True)
+    assert resumed.choices == state.choices and RunFolder(tmp_path).is_finished
+    # What is resumed is what was trained, not a fresh model.
+    x = curve(100, 1)
+    assert np.square(RunFolder(tmp_path).load_model().reconstruct(x) - x).mean() < 0.01
 
 
 def test_training_in_a_thread_can_be_told_nothing_by_signals(windows):

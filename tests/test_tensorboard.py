@@ -1,7 +1,5 @@
 """Curves for TensorBoard: what a fit measured, and the KL divergence of each latent."""
 
-import importlib.util
-
 import keras
 import pytest
 from conftest import tiny_config
@@ -11,7 +9,6 @@ from ceneurovae.tensorboard import TensorBoard
 
 
 def test_what_is_written_can_be_read(windows, tmp_path):
-    pytest.importorskip("tensorboard", reason="pip install 'ceneurovae[tensorboard]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     keras.utils.set_random_seed(0)
@@ -31,9 +28,3 @@ def _value(event):
     from tensorboard.util.tensor_util import make_ndarray
 
     return make_ndarray(event.tensor_proto)
-
-
-def test_without_tensorboard_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'ceneurovae\[tensorboard\]'"):
-        TensorBoard(tmp_path)

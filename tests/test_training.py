@@ -12,6 +12,7 @@ from conftest import make_windows, tiny_config
 
 import ceneurovae.model as model_pkg
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, import_h5, train
+from ceneurovae.decoding import windows_to_decode
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.model.mlp import MLP
 from ceneurovae.results import Evaluation
@@ -243,6 +244,24 @@ def test_a_run_is_evaluated_on_the_test_data_of_its_files(simulated_worms, tmp_p
     assert found.test.r2 == pytest.approx(expected.test.r2, abs=1e-6)
     assert found.baselines.pca.r2 == pytest.approx(expected.baselines.pca.r2, abs=1e-6)
     assert Evaluation.from_json(RunFolder(tmp_path).read_metrics()) == found
+    assert not found.validation.seen_in_training and found.train.seen_in_training
+
+
+@pytest.mark.once
+def test_after_a_refit_validation_data_counts_as_trained_on(simulated_worms, tmp_path):
+    for test_fraction in (0.0, 0.2):
+        given = import_h5(simulated_worms, ["behavior"], seq_len=12, test_fraction=test_fraction)
+        out = tmp_path / str(test_fraction)
+        train(new_model(), *given[:2], epochs=1, refit=True, run_dir=out, verbose=0)
+        found = evaluate_run(out, refine=0, imputation=False)
+        assert RunFolder(out).refitted
+        if test_fraction:
+            assert not found.test.seen_in_training and found.validation.seen_in_training
+            assert "no-test-data" not in {verdict.code for verdict in found.verdict}
+        else:
+            assert found.split == "valid" and found.test.seen_in_training
+            assert found.verdict[0].code == "no-test-data"
+            assert windows_to_decode(given[0].splits, refitted=True)[0] == "all"
 
 
 @pytest.mark.once

@@ -29,6 +29,7 @@ def reconstruction(kind=Reconstruction, r2=0.8, channels=None, **fields):
 
 def split(r2=0.8, **fields):
     defaults = {
+        "seen_in_training": False,
         "num_windows": 400,
         "num_disjoint": 40,
         "elbo": -10.0,
@@ -57,7 +58,7 @@ def sound_evaluation(pca=0.6, mean=None, **fields):
         "refine": 10,
         "test": split(),
         "validation": split(),
-        "train": split(0.85),
+        "train": split(0.85, seen_in_training=True),
         "baselines": baselines,
     }
     return Evaluation(**{**defaults, **fields})
@@ -87,7 +88,7 @@ WRONG = {
     "drift": (
         {"mean": reconstruction(r2=-0.5, skill=0.0, channels={"AVA": -1.4, "AVB": -0.1})},
         "drift-between-splits",
-        "is 0.50 of their variance (largest in AVA, speed)",
+        "is 0.50 times their variance (largest in AVA, speed)",
     ),
     "overfitting": ({"train": split(0.95)}, "overfitting", "0.950 on training windows and 0.800"),
     "PCA": ({"pca": 0.81}, "no-better-than-pca", "is 0.800 (0.810 refined) on held-out windows"),
@@ -106,12 +107,15 @@ WRONG = {
         "windows: AVA.",
     ),
     "one latent": (
-        {"test": split(active_units=1)},
+        {"test": split(active_units=1), "train": None},
         "collapsed-latents",
         "1 of 2 latents is collapsed, the same in every window. The data may need no more than 1",
     ),
     "all latents": (
-        {"test": split(active_units=0, kl=0.001, kl_per_latent=(0.0, 0.001))},
+        {
+            "test": split(active_units=0, kl=0.001, kl_per_latent=(0.0, 0.001)),
+            "train": split(0.85, active_units=0),
+        },
         "collapsed-latents",
         "All 2 latents are collapsed",
     ),
@@ -135,6 +139,51 @@ def test_what_is_wrong_is_said(fields, code, sentence):
     assert sentence in verdict.sentence
 
 
+def test_nothing_is_said_of_new_data_where_none_was_held_out():
+    wrong = {
+        "pca": 0.9,
+        "mean": reconstruction(r2=-0.5, skill=0.0),
+        "train": split(0.99, active_units=1, aggregate_mean=(0.9, 0.0)),
+    }
+    scored = split(0.5, num_disjoint=2, active_units=1, seen_in_training=True)
+    found = judge(sound_evaluation(test=scored, split="valid", **wrong))
+    codes = [verdict.code for verdict in found]
+    assert codes == ["no-test-data", "collapsed-latents", "posterior-off-prior"]
+    assert "The model was trained on the windows that are scored" in found[0].sentence
+    (verdict,) = judge(sound_evaluation(split="valid"))
+    assert verdict.code == "no-test-data"
+    assert "on which the model was chosen" in verdict.sentence
+
+
+def test_validation_data_that_was_trained_on_decides_nothing():
+    worse = split(0.1, seen_in_training=True, active_units=0, num_disjoint=1)
+    assert judge(sound_evaluation(validation=worse)) == judge(sound_evaluation())
+
+
+def test_what_chance_explains_is_not_said():
+    train = split(0.85, aggregate_mean=(0.6, 0.0), num_disjoint=10)
+    assert [v.code for v in judge(sound_evaluation(train=train))] == ["sound"]
+    train = dataclasses.replace(train, num_disjoint=100)
+    assert [v.code for v in judge(sound_evaluation(train=train))] == ["posterior-off-prior"]
+    few = split(0.5, num_disjoint=4)
+    codes = [verdict.code for verdict in judge(sound_evaluation(test=few, pca=0.1))]
+    assert codes == ["too-few-windows", "overfitting"]
+    few = split(0.65, num_disjoint=2)
+    codes = [verdict.code for verdict in judge(sound_evaluation(test=few, pca=0.1))]
+    assert codes == ["too-few-windows"]
+    used = sound_evaluation(test=split(active_units=1))
+    assert [verdict.code for verdict in judge(used)] == ["sound"]
+
+
+def test_channels_without_names_are_called_channels():
+    numbers = reconstruction(channels=None)
+    rows = tuple(dataclasses.replace(row, name=str(n)) for n, row in enumerate(numbers.per_channel))
+    rows = (dataclasses.replace(rows[0], r2=0.0), rows[1], dataclasses.replace(rows[2], r2=0.0))
+    test = dataclasses.replace(split(refined=None), per_channel=rows)
+    (verdict,) = judge(sound_evaluation(test=test, train=None))
+    assert verdict.sentence.split("windows: ")[1].startswith("channel 0, channel 2. What")
+
+
 def test_a_channel_that_is_found_somewhere_is_not_called_unreconstructed():
     test = split(channels={"AVA": -0.5}, refined=None)
     assert [v.code for v in judge(sound_evaluation(test=test))] == ["sound"]
@@ -145,8 +194,8 @@ def test_a_channel_that_is_found_somewhere_is_not_called_unreconstructed():
 
 
 def test_several_things_may_be_wrong():
-    test = dataclasses.replace(split(0.5), num_disjoint=2, active_units=1)
-    found = judge(sound_evaluation(test=test))
+    test = dataclasses.replace(split(0.4), num_disjoint=2, active_units=1)
+    found = judge(sound_evaluation(test=test, train=split(0.85, active_units=1)))
     assert [verdict.code for verdict in found] == [
         "too-few-windows",
         "overfitting",

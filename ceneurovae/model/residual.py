@@ -120,7 +120,8 @@ class ResidualGaussian(keras.layers.Layer):
     def loadings(self):
         """`(C, T, M)`: the components, scaled by their share in the deviations."""
         deviations = ops.sqrt(self.shared * ops.convert_to_tensor(self.components.variances))
-        windows = self.components.inverse(ops.diag(deviations))
+        # Not `diag`, whose static shape Keras 3.12 loses on TensorFlow.
+        windows = self.components.inverse(deviations * ops.eye(deviations.shape[0]))
         return ops.transpose(windows, (2, 1, 0))
 
     def condition(self, residual, slopes, draws=0):

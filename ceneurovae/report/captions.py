@@ -16,7 +16,8 @@ def captions(data):
     return {
         "timeline": (
             "Which time of each recording the model was trained on, chosen on and scored on. "
-            "The gaps between them belong to none. The strip below each bar "
+            + _refit(data)
+            + "The gaps between them belong to none. The strip below each bar "
             f"is the share of values that is missing, in {BINS} steps."
             + (f" The first {MOST_RECORDINGS} recordings; {more} more are as these." * (more > 0))
         ),
@@ -85,6 +86,13 @@ def _learning_curves(data):
     if data.settings["training"].get("refit"):
         text += " The model was then trained anew on training and validation data for as long."
     return text
+
+
+def _refit(data):
+    """What a refit means for the time that is called validation."""
+    if not data.settings["training"].get("refit"):
+        return ""
+    return "In the end it was trained on validation data too. "
 
 
 def _behaviours(data):

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from ceneurovae.import_data import reload_splits
-from ceneurovae.report.behaviour import Behaviour, colourings
+from ceneurovae.labels import find_labels
+from ceneurovae.report.colourings import colourings
 from ceneurovae.report.timeline import describe_recordings
+from ceneurovae.results import VERSION
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.tracking import working
 
-METRICS_VERSION = 2
 LATENTS_DRAWN = 8
 
 
@@ -108,9 +109,9 @@ def gather(run, model=None, splits=None):
     metrics = current_metrics(run, splits)
     held_out = getattr(splits, metrics["split"])
     with working("Looking at held-out windows"):
-        behaviour = Behaviour(run.manifest)
+        labels = find_labels(splits)
         windows = show_windows(model, held_out)
-        trajectory = follow_latents(model, held_out, behaviour)
+        trajectory = follow_latents(model, held_out, labels)
     units = {"channel": "z-scored", "group": "scaled by group", "none": "centred, raw units"}
     return ReportData(
         path=run.path,
@@ -126,7 +127,7 @@ def gather(run, model=None, splits=None):
         recordings=describe_recordings(splits),
         seq_len=splits.train.seq_len,
         windows=windows,
-        colourings=colourings(windows, held_out.recordings, behaviour),
+        colourings=colourings(windows, held_out.recordings, labels),
         trajectory=trajectory,
         loss_unit="nats" if model.likelihood.in_nats else "units of the loss",
         value_unit=units[run.config.scale],
@@ -137,7 +138,7 @@ def current_metrics(run, splits):
     """The metrics of a `RunFolder`; it is evaluated if they are missing or of another version."""
     if run.has_metrics:
         metrics = run.read_metrics()
-        if metrics.get("version") == METRICS_VERSION:
+        if metrics.get("version") == VERSION:
             return metrics
     from ceneurovae.evaluation import evaluate_run
 

@@ -136,9 +136,10 @@ def plot_scatter(data, colour=None, dimensions=2, latents=None):
     figure = new_figure(3.2, width=4.2)
     axes = figure.add_subplot(projection="3d" if dimensions == 3 else None)
     points = data.windows.mu[:, latents].T
-    if colouring.categories is None:
-        unknown = np.isnan(colouring.values)
+    unknown = np.isnan(colouring.values)
+    if unknown.any():
         axes.scatter(*points[:, unknown], s=7, color=MUTED, linewidth=0)
+    if colouring.categories is None:
         drawn = axes.scatter(
             *points[:, ~unknown], s=7, c=colouring.values[~unknown], cmap="viridis", linewidth=0
         )

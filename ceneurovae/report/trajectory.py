@@ -32,13 +32,13 @@ class Trajectory:
     behaviour: np.ndarray
 
 
-def follow_latents(model, windows, behaviour):
+def follow_latents(model, windows, labels):
     """Encodes all of the recording that most held-out windows are of.
 
     Args:
         model: `NeuroBehaviorVAE`, trained.
         windows: Held-out `Windows`.
-        behaviour: `Behaviour`.
+        labels: `Label`s of their recordings, of which those that are channels are behaviour.
 
     Returns:
         `Trajectory`.
@@ -54,14 +54,17 @@ def follow_latents(model, windows, behaviour):
     mu = np.concatenate([model.encode(whole.gather(slab), 256).mu for slab in slabs])
     _, start = whole.locate(chosen)
     middle = start + windows.seq_len // 2
-    values = behaviour.at(recording.name, middle)
+    behaviour = [label for label in labels if label.is_channel]
+    values = np.empty((len(middle), len(behaviour)))
+    for column, label in enumerate(behaviour):
+        values[:, column] = label.values[index][middle]
     best = _best_read(mu, values)
     return Trajectory(
         index,
         middle,
         np.searchsorted(recording.breaks, start, side="right"),
         mu,
-        tuple(behaviour.names[n] for n in best),
+        tuple(behaviour[n].name for n in best),
         values[:, best],
     )
 
