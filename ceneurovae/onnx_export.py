@@ -39,12 +39,14 @@ def _convert(function):
 
 def _chain(encode, decode):
     """`decode` of the means of `encode`, which takes less time than converting it all again."""
-    from onnx import compose
+    from onnx import compose, helper
 
-    decode = compose.add_prefix(decode, "decode/", rename_outputs=False)
+    decode = compose.add_prefix(decode, "decode/")
     both = compose.merge_models(encode, decode, io_map=[("mu", "decode/z")])
     # Its own `outputs=` loses what only a branch or a loop uses.
     (reconstruction,) = (output for output in both.graph.output if output.name != "logvar")
+    prefixed, reconstruction.name = reconstruction.name, reconstruction.name.split("/")[-1]
+    both.graph.node.append(helper.make_node("Identity", [prefixed], [reconstruction.name]))
     del both.graph.output[:]
     both.graph.output.append(reconstruction)
     return both

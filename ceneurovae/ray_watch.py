@@ -78,9 +78,11 @@ def _member_of(trial: Trial) -> MemberReport:
     )
 
 
-def _message(trial: Trial) -> str:
-    """Why a trial failed, in one line."""
+def _message(trial: Trial) -> str | None:
+    """Why a trial failed, in one line; `None` until Ray has written it down."""
     error = trial.get_pickled_error() or trial.get_error()
+    if error is None:
+        return None
     cause = getattr(error, "cause", None)
     if cause is not None:
         return " ".join(str(cause).split())
