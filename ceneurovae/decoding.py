@@ -15,7 +15,7 @@ from ceneurovae.labels import Label, read_labels
 from ceneurovae.refitting import held_out
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.splits import Splits
-from ceneurovae.time_folds import time_folds
+from ceneurovae.time_folds import recording_folds, time_folds
 from ceneurovae.tracking import tracked
 from ceneurovae.windows import Windows
 
@@ -23,7 +23,7 @@ FOLDS, INNER_FOLDS = 5, 3
 # The held-out data is used alone where each block of it is as long as so many windows.
 LEAST_WINDOWS = 8
 MOST_WINDOWS = 1000
-NULL_SHIFTS = 10
+NULL_LABELS = 10
 LEAST_TRAINING = 10
 # For codes whose squared length is 1 on average.
 PENALTIES = {"regression": np.logspace(-4, 2, 7), "classification": np.logspace(-4, 0, 5)}
@@ -39,7 +39,8 @@ def decode_labels(
     logistic regression with balanced classes, scored by balanced accuracy, the mean of the shares
     of each class that were recognised; others by ridge regression, scored by R2 about the mean of
     the block for test. Penalties are chosen within the training part of a fold, in blocks of time
-    as well (`time_folds`, whose gaps are a window long).
+    as well (`time_folds`, whose gaps are a window long). Where a label is the same throughout each
+    recording, whole recordings are held out instead (`recording_folds`).
 
     Windows are the held-out ones, test or else validation, where they cover `8 * 5` window lengths:
     latents of windows that the model was trained on may hold more than latents of others. Less data
@@ -49,8 +50,7 @@ def decode_labels(
 
     Beside the latents (`mu`, as `ceneurovae encode` writes them) the same is done with as many
     principal components of the training windows; with all values of a window, `channels`; and, for
-    `null`, with the latents and labels that were circularly shifted in time by at least a window,
-    10 times: what slow signals share by chance.
+    `null`, with the latents and labels that say nothing of them, 10 times (`null_labels`).
 
     Writes `decoding.json` into the run folder.
 
@@ -64,7 +64,7 @@ def decode_labels(
         `folds`; `gap`, in samples; and `labels`, a list of `name`, `kind` (`regression` or
         `classification`), `metric`, `samples` (windows), `in_model` (whether it is a channel of the
         model), and `latents`, `pca`, `channels` and `null`, each with `mean` and `std` over
-        `folds`, a list. For `null` each number of `folds` is the mean over the folds of one shift.
+        `folds`, a list. For `null` each number of `folds` is the mean over the folds of one label.
         A fold without two classes, or in which a label is constant, is `None`.
 
     Raises:
@@ -129,14 +129,20 @@ def _decoded(label: Label, codes: dict[str, Array], windows: Windows) -> JSON:
     where = recording, start, windows.seq_len
     scores = {name: fold_scores(kind, part, target, *where) for name, part in codes.items()}
     if all(score is None for score in scores["latents"]):
+        if of_recordings(target, recording):
+            raise ValueError(
+                f"Label '{label.name}' is the same throughout each recording, so that whole "
+                f"recordings are held out, and {len(np.unique(recording))} are too few for that. "
+                "Leave it out, or train on more recordings."
+            )
         raise ValueError(
             f"Label '{label.name}' is known and varies in too few of {len(target)} windows to be "
             f"decoded in {FOLDS} blocks of time with gaps of {windows.seq_len} samples. Leave it "
             "out, or train with a shorter seq_len or on more data."
         )
     null = [
-        _mean(fold_scores(kind, codes["latents"], shifted, *where))
-        for shifted in _shifts(target, *where)
+        _mean(fold_scores(kind, codes["latents"], other, *where))
+        for other in null_labels(target, *where)
     ]
     return {
         "name": label.name,
@@ -159,9 +165,16 @@ def fold_scores(
         target: `(n,)`, the label.
         recording, start, seq_len: As for `time_folds`.
     """
+    whole = of_recordings(target, recording)
+
+    def split(rows: Array, folds: int) -> Iterator[tuple[Array, Array]]:
+        if whole:
+            return recording_folds(recording[rows], target[rows], folds)
+        return time_folds(recording[rows], start[rows], seq_len, folds)
+
     scores = []
-    for train, test in time_folds(recording, start, seq_len, FOLDS):
-        inner = list(time_folds(recording[train], start[train], seq_len, INNER_FOLDS))
+    for train, test in split(np.arange(len(target)), FOLDS):
+        inner = list(split(train, INNER_FOLDS)) if len(train) else []
         x, y = codes[train], target[train]
         means = [_mean([_score(kind, x, y, *f, p) for f in inner]) for p in PENALTIES[kind]]
         known = [
@@ -194,12 +207,36 @@ def _score(
     return float(recall_score(target[test], predicted, labels=classes, average="macro"))
 
 
-def _shifts(target: Array, recording: Array, start: Array, seq_len: int) -> Iterator[Array]:
-    """Labels `(n,)` circularly shifted along all windows, by at least a window or a quarter."""
+def of_recordings(target: Array, recording: Array) -> bool:
+    """Whether a label `(n,)` is the same throughout each of several recordings."""
+    _, first, owner = np.unique(recording, return_index=True, return_inverse=True)
+    return len(first) > 1 and bool((target[first][owner] == target).all())
+
+
+def null_labels(target: Array, recording: Array, start: Array, seq_len: int) -> Iterator[Array]:
+    """Labels that say nothing of the codes, but are as slow: what is read of them is chance.
+
+    They are circularly shifted along all windows, by at least a window or a quarter of the time.
+    Labels of whole recordings are exchanged between recordings: shifted, those that stand sorted
+    would only change their names.
+
+    Args:
+        target: `(n,)`, the label.
+        recording, start, seq_len: As for `time_folds`.
+
+    Yields:
+        `(n,)`, 10 times.
+    """
+    if of_recordings(target, recording):
+        _, first, owner = np.unique(recording, return_index=True, return_inverse=True)
+        rng = np.random.default_rng(0)
+        for _ in range(NULL_LABELS):
+            yield rng.permutation(target[first])[owner]
+        return
     steps = np.diff(start)[np.diff(recording) == 0]
     least = -(-seq_len // max(1, int(np.median(steps)))) if len(steps) else 1
     least = min(least, len(target) // 4)
-    for shift in np.linspace(least, len(target) - least, NULL_SHIFTS).astype(int):
+    for shift in np.linspace(least, len(target) - least, NULL_LABELS).astype(int):
         yield np.roll(target, shift)
 
 

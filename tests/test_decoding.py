@@ -10,7 +10,7 @@ from conftest import tiny_config
 
 from ceneurovae import NeuroBehaviorVAE, split_datasets
 from ceneurovae.controls_table import control_tables
-from ceneurovae.decoding import decode_labels, fold_scores, windows_to_decode
+from ceneurovae.decoding import decode_labels, fold_scores, null_labels, windows_to_decode
 from ceneurovae.readers import read_recordings
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.simulation import latents_at_center, simulate_worms
@@ -102,6 +102,43 @@ def test_a_linear_function_of_known_latents_of_a_worm_is_found(tmp_path):
     half = len(target) // 2  # of another worm, whose latents are independent
     null = fold_scores("regression", codes, np.roll(target, half), *where)
     assert np.mean(null) < 0.2
+
+
+def test_labels_of_whole_recordings_are_told_from_other_recordings():
+    rng = np.random.default_rng(0)
+    recording, start = np.repeat(np.arange(40), 5), np.tile(np.arange(5) * 100, 40)
+    classes = np.repeat(np.arange(4), 50)  # sorted
+    codes = rng.normal(size=(4, 3))[classes] + 0.1 * rng.normal(size=(200, 3))
+    where = recording, start, T
+    assert np.mean(fold_scores("classification", codes, classes, *where)) > 0.95
+    null = list(null_labels(classes, *where))
+    assert len(null) == 10
+    for labels in null:
+        assert np.bincount(labels).tolist() == [50] * 4
+        assert all(len(np.unique(labels[recording == r])) == 1 for r in range(40))
+    scores = [np.mean(fold_scores("classification", codes, labels, *where)) for labels in null]
+    assert np.mean(scores) == pytest.approx(0.25, abs=0.1)
+    # What tells a recording from others says nothing of a label: windows of it are not on both
+    # sides.
+    own = rng.normal(size=(40, 30))[recording]
+    chance = np.mean(fold_scores("classification", own, classes, *where))
+    assert chance == pytest.approx(0.25, abs=0.15)
+
+
+def test_labels_over_time_are_shifted():
+    target = np.arange(40.0)
+    for labels in null_labels(target, np.zeros(40, int), np.arange(40), 4):
+        assert (np.diff(labels) == 1).sum() == 38
+        assert labels[0] not in (*target[:4], *target[-3:])
+
+
+def test_two_recordings_are_too_few_for_a_label_of_theirs(run):
+    from ceneurovae.labels import Label
+
+    splits = split_datasets(read_recordings(run.path.parent / "data.h5", "neural"), T)
+    label = Label("animal", (np.zeros(400), np.ones(400)))
+    with pytest.raises(ValueError, match="the same throughout each recording, so that.*2 are too"):
+        decode_labels(run.path, [label], splits)
 
 
 def test_a_label_that_hardly_varies(run):

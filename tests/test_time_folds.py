@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ceneurovae.time_folds import time_folds
+from ceneurovae.time_folds import recording_folds, time_folds
 
 
 @pytest.mark.parametrize("stride", [1, 4, 13])
@@ -23,3 +23,23 @@ def test_a_gap_of_a_window_is_between_training_and_test(stride):
             block = np.flatnonzero(recording[test] == index)
             assert np.array_equal(np.diff(test[block]), np.ones(len(block) - 1))
     assert sorted(tested) == list(range(len(start)))
+
+
+def test_short_recordings_are_for_test_as_a_whole():
+    """In blocks, each of them would be for test in every fold, and its gaps would leave nothing."""
+    recording, start = np.repeat(np.arange(7), 4), np.tile(np.arange(4), 7)
+    tested = []
+    for train, test in time_folds(recording, start, 12, 5):
+        assert len(train) + len(test) == 28 and len(test)
+        assert not set(recording[train]) & set(recording[test])
+        tested += test.tolist()
+    assert sorted(tested) == list(range(28))
+
+
+def test_recordings_with_the_same_label_are_spread():
+    recording = np.repeat(np.arange(20), 3)
+    target = np.repeat([0, 1], 30)
+    for train, test in recording_folds(recording, target, 5):
+        assert not set(recording[train]) & set(recording[test])
+        assert np.bincount(target[test]).tolist() == [6, 6]
+        assert len(train) + len(test) == 60

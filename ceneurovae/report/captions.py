@@ -71,9 +71,10 @@ def captions(data: "ReportData") -> dict[str, str]:
         "decoding": (
             "How well labels are read along a straight line from the latents, from as many "
             "principal components, and from the channels themselves: mean and standard deviation "
-            "over folds of the time. What is read of labels that were shifted in time is chance. A "
-            "star marks labels that are channels of the model. Latents that do nearly as well as "
-            "the channels have kept what the label is about. "
+            "over folds of the time. What is read of labels that were shifted in time, or "
+            "exchanged between recordings if they are of whole ones, is chance. A star marks "
+            "labels that are channels of the model. Latents that do nearly as well as the channels "
+            "have kept what the label is about. "
             f"R2 below {LOWEST_R2:g} is drawn at {LOWEST_R2:g}."
         ),
     }

@@ -26,7 +26,7 @@ METHOD_NAMES = {
     "latents": "latents",
     "pca": "PCA",
     "channels": "channels",
-    "null": "labels shifted in time",
+    "null": "shifted labels",
 }
 METRICS = {
     "r2": "R2 of the prediction (1 is perfect, 0 the mean)",
