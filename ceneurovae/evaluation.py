@@ -101,7 +101,8 @@ def evaluate(
         found = score_imputation(model, test, train, pca, seed)
         scored["test"] = dataclasses.replace(scored["test"], imputation=found)
     names = tuple(channel.name for channel in scored["test"].per_channel)
-    result = Evaluation(split="test", channels=names, refine=refine, **scored)
+    network = float(keras.ops.convert_to_numpy(model.decoder.gain))
+    result = Evaluation(split="test", channels=names, refine=refine, network=network, **scored)
     return dataclasses.replace(result, verdict=judge(result))
 
 

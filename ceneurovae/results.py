@@ -150,6 +150,8 @@ class Evaluation:
         validation, train: The same of validation and training windows, where they were given: of at
             most 1000 evenly spaced ones, without imputation.
         baselines: Where training windows were given.
+        network: How much the decoder's network counts beside the linear path, from 0 to 1, as it
+            was chosen on validation data.
         verdict: What is wrong, in plain sentences; one that says so where nothing is.
     """
 
@@ -160,6 +162,7 @@ class Evaluation:
     validation: SplitScores | None = None
     train: SplitScores | None = None
     baselines: Baselines | None = None
+    network: float | None = None
     verdict: tuple[Verdict, ...] = ()
 
     def to_json(self) -> JSON:

@@ -50,7 +50,7 @@ def judge(result: "Evaluation") -> tuple[Verdict, ...]:
     checks = [no_test_data]
     if not result.test.seen_in_training:
         checks += [few_windows, drift, overfitting, no_better_than_pca]
-    checks += [never_reconstructed, collapsed, off_prior]
+    checks += [network_left_out, never_reconstructed, collapsed, off_prior]
     found = tuple(verdict for check in checks if (verdict := check(result)) is not None)
     return found or (sound(result),)
 
@@ -148,6 +148,19 @@ def no_better_than_pca(result: "Evaluation") -> Verdict | None:
     return None
 
 
+def network_left_out(result: "Evaluation") -> Verdict | None:
+    """`network-left-out`: the linear path is all that there is."""
+    if result.network != 0:
+        return None
+    return Verdict(
+        "network-left-out",
+        "The network was left out: on validation data it did not cut the error of the linear path "
+        "by 5 %. What remains is probabilistic PCA of windows, smooth in time, and how long the "
+        "network was trained for, or which it is, makes no difference. Train on more data, or try "
+        "another backbone or window length.",
+    )
+
+
 def never_reconstructed(result: "Evaluation") -> Verdict | None:
     """`channel-never-reconstructed`: in no split, refined or not."""
     scores = [result.test, result.test.refined]
@@ -163,8 +176,9 @@ def never_reconstructed(result: "Evaluation") -> Verdict | None:
     return Verdict(
         "channel-never-reconstructed",
         f"{len(names)} of {count} channels {_are(names)} never reconstructed, with an R2 below "
-        f"{LEAST_R2} on {where} windows: {_listed(names)}. What is in them may be noise, or "
-        "nothing that they share with others: leave them out, or take more latents.",
+        f"{LEAST_R2} on {where} windows: {_listed(names)}. What is in them may be noise, as "
+        "most is in low spike counts, or nothing that they share with others: take more latents, "
+        "or leave them out.",
     )
 
 

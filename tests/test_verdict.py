@@ -60,6 +60,7 @@ def sound_evaluation(pca=0.6, mean=None, **fields):
         "validation": split(),
         "train": split(0.85, seen_in_training=True),
         "baselines": baselines,
+        "network": 1.0,
     }
     return Evaluation(**{**defaults, **fields})
 
@@ -96,6 +97,11 @@ WRONG = {
         {"pca": 0.8, "test": split(refined=reconstruction(r2=0.85))},
         "no-better-than-pca",
         "latents are, 0.850: encode and reconstruct with refine=10",
+    ),
+    "network": (
+        {"network": 0.0},
+        "network-left-out",
+        "did not cut the error of the linear path by 5 %",
     ),
     "channel": (
         {
