@@ -63,7 +63,7 @@ def test_the_steps_of_the_encoder_are_refinement(windows):
     plain = moved_model(windows)
     stepped = NeuroBehaviorVAE(tiny_config(encoder_steps=2))
     stepped.set_weights(plain.get_weights())
-    # Whether a window has come to rest may be a matter of rounding, and so be decided in another way
+    # Whether a window has come to rest may be a matter of rounding, and be decided in another way
     # where the same is compiled as part of something else.
     for first, second in zip(plain.encode(windows, refine=2), stepped.encode(windows), strict=True):
         np.testing.assert_allclose(first, second, atol=TOLERANCE)
