@@ -1,6 +1,7 @@
 """Which module may import which: the order in which data flows."""
 
 import ast
+import graphlib
 import re
 from pathlib import Path
 
@@ -52,6 +53,24 @@ def test_imports(path):
     if stage(path) != "__main__":
         assert "ceneurovae.cli" not in imported(path)
     assert not packages(path) & {"jax", "torch"}
+
+
+def test_no_import_goes_back():
+    """Data flows one way: no module needs, at its top level, one that needs it."""
+    names = {
+        path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in MODULES
+    }
+    names = {path: name.removesuffix(".__init__") for path, name in names.items()}
+    arrows = {}
+    for path, name in names.items():
+        needed = set()
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                needed |= (inner & set(names.values())) or {node.module}
+        arrows[name] = needed & set(names.values()) - {name}
+    assert sum(map(len, arrows.values())) > 300
+    graphlib.TopologicalSorter(arrows).prepare()  # raises CycleError
 
 
 def test_no_model_code_asks_for_the_backend():
