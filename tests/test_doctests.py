@@ -15,6 +15,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     if name.startswith("ceneurovae.ray_"):
@@ -23,6 +24,7 @@ def test_examples(name):
     assert failed == 0
 
 
+@pytest.mark.once
 def test_there_are_examples():
     finder = doctest.DocTestFinder(exclude_empty=True)
     modules = [name for name in MODULES if not name.startswith("ceneurovae.ray_")]

@@ -57,6 +57,7 @@ def test_pad_fills_every_short_stretch():
     assert windows[1:, 0].tolist() == [5, 6, 7, 8, 9, 10, 11]
 
 
+@pytest.mark.once
 def test_series_of_unequal_length_train_with_pad(tmp_path):
     rng = np.random.default_rng(0)
     lines = [

@@ -170,6 +170,7 @@ def test_reconstructions_are_the_mean_of_those_of_windows(run, model, recorded, 
         assert group.attrs["sampling_rate"] == 4
 
 
+@pytest.mark.once
 def test_reconstructions_have_an_uncertainty_and_seams(run, model, recorded, tmp_path):
     plain, drawn = tmp_path / "plain.h5", tmp_path / "drawn.h5"
     arguments = {"stride": T, "refine": 0, "overwrite": True}
