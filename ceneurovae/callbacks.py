@@ -127,7 +127,8 @@ class WatchLoss(keras.callbacks.Callback):
     need not wait.
 
     Args:
-        state: `FitState`, for the loss of the first batch.
+        state: `FitState`, for the least loss so far: that of the first batch may be the one that
+            is wrong.
         values: Values in a window, `T * C`.
     """
 
@@ -143,10 +144,12 @@ class WatchLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = logs["loss"]
-        if self.state.first_loss is None and math.isfinite(loss):
-            self.state.first_loss = loss
-        if not loss <= EXPLODED * max(abs(self.state.first_loss or 0.0), self.values):
+        least = self.state.least_loss
+        # Before there is one, any finite loss may be what this data has.
+        known = math.isfinite(loss) if least is None else loss <= EXPLODED * max(least, self.values)
+        if not known:
             raise DivergenceError(self.epoch, batch, loss)
+        self.state.least_loss = abs(loss) if least is None else min(least, abs(loss))
 
 
 class Interruption(keras.callbacks.Callback):

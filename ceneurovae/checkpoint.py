@@ -27,7 +27,7 @@ class FitState:
         best: Highest objective so far, `None` before there is one, and its `best_epoch`.
         best_weights: The model's weights then, NumPy arrays.
         rate: What retries have multiplied the learning rate by.
-        first_loss: Loss of the first batch.
+        least_loss: The smallest size of the loss after any batch so far.
         choices: What was chosen on validation data, in `refit`.
         shrinkage: That of the linear path.
         variables: All of the model, with the states of its random generators, NumPy arrays.
@@ -41,7 +41,7 @@ class FitState:
     best: float | None = None
     best_epoch: int | None = None
     rate: float = 1.0
-    first_loss: float | None = None
+    least_loss: float | None = None
     choices: JSON | None = None
     shrinkage: Any = None
     variables: list[Array] = field(default_factory=list)
@@ -108,7 +108,9 @@ class FitState:
     @classmethod
     def _load(cls, file: Any) -> Self:
         with np.load(file, allow_pickle=False) as arrays:
-            state = cls(**json.loads(str(arrays["state"])))
+            numbers = json.loads(str(arrays["state"]))
+            numbers.pop("first_loss", None)  # of earlier versions, which had no `least_loss`
+            state = cls(**numbers)
             for name in LISTS:
                 count = sum(key.startswith(f"{name}/") for key in arrays.files)
                 setattr(state, name, [arrays[f"{name}/{index}"] for index in range(count)])

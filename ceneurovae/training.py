@@ -399,7 +399,7 @@ class _Training:
             phase="refit" if refit else "done",
             rows=self.state.rows,
             rate=self.state.rate,
-            first_loss=self.state.first_loss,
+            least_loss=self.state.least_loss,
             choices=choices,
             shrinkage=self.state.shrinkage,
             best_weights=weights_of(self.model) if refit else [],
