@@ -70,23 +70,21 @@ class FitState:
 
     def write(self, path: PathLike) -> None:
         """Writes the state to an `.npz` file, whole or not at all."""
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
-            self._save(file)
+        with whole_file(path) as temporary:
+            # In one piece: NumPy 1 leaves its archive open where a disk is full.
+            temporary.write_bytes(self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """What `write` writes."""
-        file = io.BytesIO()
-        self._save(file)
-        return file.getvalue()
-
-    def _save(self, file: Any) -> None:
         numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in LISTS}
         arrays = {
             f"{name}/{index}": value
             for name in LISTS
             for index, value in enumerate(getattr(self, name))
         }
+        file = io.BytesIO()
         np.savez(file, state=np.array(json.dumps(numbers)), **arrays)
+        return file.getvalue()
 
     @classmethod
     def read(cls, path: PathLike) -> Self:
