@@ -99,7 +99,7 @@ class FitState:
             raise ValueError(f"'{path}' is not a checkpoint of this version: {error}.") from error
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "FitState":
+    def from_bytes(cls, content: bytes) -> Self:
         """The state of `to_bytes`."""
         return cls._load(io.BytesIO(content))
 

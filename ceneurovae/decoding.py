@@ -209,8 +209,14 @@ def _score(
 
 def of_recordings(target: Array, recording: Array) -> bool:
     """Whether a label `(n,)` is the same throughout each of several recordings."""
-    _, first, owner = np.unique(recording, return_index=True, return_inverse=True)
+    first, owner = _first_of_each(recording)
     return len(first) > 1 and bool((target[first][owner] == target).all())
+
+
+def _first_of_each(recording: Array) -> tuple[Array, Array]:
+    """The first window of each recording, and the number of each window's recording."""
+    _, first, owner = np.unique(recording, return_index=True, return_inverse=True)
+    return first, owner
 
 
 def null_labels(target: Array, recording: Array, start: Array, seq_len: int) -> Iterator[Array]:
@@ -228,7 +234,7 @@ def null_labels(target: Array, recording: Array, start: Array, seq_len: int) -> 
         `(n,)`, 10 times.
     """
     if of_recordings(target, recording):
-        _, first, owner = np.unique(recording, return_index=True, return_inverse=True)
+        first, owner = _first_of_each(recording)
         rng = np.random.default_rng(0)
         for _ in range(NULL_LABELS):
             yield rng.permutation(target[first])[owner]
