@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from ceneurovae import cli, inspection
+from ceneurovae.cli.inspection import inspected
 from ceneurovae.console import show_inspection
 from ceneurovae.import_data import load_splits
 from ceneurovae.inspection import inspect_file
@@ -182,7 +183,7 @@ def test_suggestion_swaps_the_axes(make):
     assert "--transpose" in command
     assert len(splits.train.channels) == 3
     assert codes(inspect_file(path, ReadOptions(transpose=True))) == set()
-    assert cli._inspected([path], ReadOptions())["suggestion"] == command
+    assert inspected([path], ReadOptions())["suggestion"] == command
 
 
 def test_suggestion_for_several_files(make):

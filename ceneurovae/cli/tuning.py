@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ceneurovae.cli.data import read_data
+from ceneurovae.cli.options import Files, option
+
 if TYPE_CHECKING:
     from ceneurovae.config import VAEConfig
     from ceneurovae.hints import JSON
@@ -27,12 +30,11 @@ OF_ENGINE = {
 }
 
 
-def add_tune(app: typer.Typer, train: Callable[..., Any]) -> None:
-    """Adds the command to the command line.
+def tune_command(train: Callable[..., Any]) -> Callable[..., None]:
+    """The command, a function with the options of `tune` and those it takes over.
 
     Args:
-        app: The `typer.Typer`.
-        train: The command `train`, whose options it takes over.
+        train: The command `train`.
     """
     own = inspect.signature(tune).parameters
     shared = [
@@ -47,18 +49,16 @@ def add_tune(app: typer.Typer, train: Callable[..., Any]) -> None:
     options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
     options = [option for option in options if option.name != "shared"] + shared
     adapted: Any = command  # Typer takes its options from these
+    adapted.__name__, adapted.__doc__ = tune.__name__, tune.__doc__
     adapted.__signature__ = inspect.Signature(options)
     adapted.__annotations__ = {option.name: option.annotation for option in options}
-    app.command(name="tune", help=tune.__doc__)(command)
+    return command
 
 
 def tune(
     context: typer.Context,
-    files: Annotated[
-        list[Path],
-        typer.Argument(help="Files, folders, or patterns such as 'data/*.h5'.", show_default=False),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the search.", show_default=False)],
+    files: Files,
+    out: Annotated[Path, option("Folder of the search.", show_default=False)],
     engine: Annotated[
         str,
         typer.Option(
@@ -66,9 +66,9 @@ def tune(
             "training, in which they change on the way."
         ),
     ] = "keras-tuner",
-    max_trials: Annotated[int, typer.Option(help="Trials at most.")] = 20,
-    tuner: Annotated[str, typer.Option(help="random, bayesian or hyperband.")] = "bayesian",
-    objective: Annotated[str, typer.Option(help="elbo or r2, on validation data.")] = "elbo",
+    max_trials: Annotated[int, option("Trials at most.")] = 20,
+    tuner: Annotated[str, option("random, bayesian or hyperband.")] = "bayesian",
+    objective: Annotated[str, option("elbo or r2, on validation data.")] = "elbo",
     space: Annotated[
         Path | None,
         typer.Option(
@@ -77,13 +77,11 @@ def tune(
             show_default="the usual, but for options that are given",
         ),
     ] = None,
-    patience: Annotated[
-        int, typer.Option(help="Epochs without progress before a trial ends.")
-    ] = 10,
-    population: Annotated[int, typer.Option(help="With ray: members.")] = 4,
+    patience: Annotated[int, option("Epochs without progress before a trial ends.")] = 10,
+    population: Annotated[int, option("With ray: members.")] = 4,
     generations: Annotated[
         int,
-        typer.Option(help="With ray: times that the worst members become copies of the best."),
+        option("With ray: times that the worst members become copies of the best."),
     ] = 5,
     epochs_per_generation: Annotated[
         int | None,
@@ -100,7 +98,7 @@ def tune(
             show_default="RAY_ADDRESS, or this machine",
         ),
     ] = None,
-    cpus_per_member: Annotated[float, typer.Option(help="With ray: CPUs of a member.")] = 1.0,
+    cpus_per_member: Annotated[float, option("With ray: CPUs of a member.")] = 1.0,
     gpus_per_member: Annotated[
         float | None,
         typer.Option(
@@ -128,9 +126,9 @@ def tune(
         require_ray()
     splits, config = _read({**shared, "files": files})
     quiet = shared["quiet"]
-    console.choose_backend(shared["backend"], ENVIRONMENT)
     try:
         with console.progress_bar(quiet) as progress:
+            console.choose_backend(shared["backend"], ENVIRONMENT)
             console.import_keras(progress)
             from ceneurovae import hypermodel, tuning
             from ceneurovae.pipeline import stream
@@ -172,9 +170,10 @@ def tune(
         console.say("Interrupted. To go on, give the same command again.")
         raise typer.Exit(128 + getattr(interrupt, "number", 2)) from None
     if result.run_dir is None:
-        console.say("The search is over. Its chief trains with the best.")
+        if not quiet:
+            console.say("The search is over. Its chief trains with the best.")
         return
-    _show(result.run_dir, splits, f"{len(result.trials)} trials", result.best)
+    _show(result.run_dir, splits, f"{len(result.trials)} trials", result.best, quiet)
 
 
 def _tune_population(
@@ -217,8 +216,8 @@ def _tune_population(
             **ray,
             **{name: shared[name] for name in SETTINGS},
         )
-    _show(result.run_dir, splits, f"{len(result.members)} members", result.best)
-    for row in result.schedule:
+    _show(result.run_dir, splits, f"{len(result.members)} members", result.best, shared["quiet"])
+    for row in () if shared["quiet"] else result.schedule:
         values = ", ".join(f"{n} {value}" for n, value in row["hyperparameters"].items())
         console.say(f"Generation {row['generation']}, as member {row['member']}: {values}")
 
@@ -247,15 +246,13 @@ def _read_space(path: Path) -> "JSON":
 
 
 def _read(given: "JSON") -> "tuple[Splits, VAEConfig]":
-    from ceneurovae.cli_data import read_data
-
     splits, config = read_data(given)
     if not len(splits.valid):
         raise ValueError("A search needs validation data: give a --valid-fraction above 0.")
     return splits, config
 
 
-def _show(run_dir: Path, splits: "Splits", searched: str, best: "JSON | None") -> None:
+def _show(run_dir: Path, splits: "Splits", searched: str, best: "JSON | None", quiet: bool) -> None:
     """Evaluates the run with the best settings, and prints the results."""
     from ceneurovae import console
     from ceneurovae.evaluation import evaluate_run
@@ -264,5 +261,6 @@ def _show(run_dir: Path, splits: "Splits", searched: str, best: "JSON | None") -
     evaluation = evaluate_run(run_dir, splits, imputation=False)
     values = ", ".join(f"{name} {value}" for name, value in (best or {}).items())
     show_evaluation(evaluation)
-    console.say(f"Best of {searched}: {values}")
-    console.say(f"Run folder: {run_dir}")
+    if not quiet:
+        console.say(f"Best of {searched}: {values}")
+        console.say(f"Run folder: {run_dir}")
