@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what the names are, for type checkers
     from ceneurovae.annealing import sigmoid_kl_schedule as sigmoid_kl_schedule
     from ceneurovae.annealing import step_kl_schedule as step_kl_schedule
     from ceneurovae.config import VAEConfig as VAEConfig
+    from ceneurovae.decoding import decode_labels as decode_labels
     from ceneurovae.evaluation import evaluate as evaluate
     from ceneurovae.export import export_onnx as export_onnx
     from ceneurovae.export import export_saved_model as export_saved_model
@@ -31,7 +32,9 @@ if TYPE_CHECKING:  # what the names are, for type checkers
     from ceneurovae.model import loss_huber as loss_huber
     from ceneurovae.model import loss_mse as loss_mse
     from ceneurovae.model import loss_poisson as loss_poisson
+    from ceneurovae.null_models import null_control as null_control
     from ceneurovae.ray_tuning import tune_population as tune_population
+    from ceneurovae.reproducibility import seed_agreement as seed_agreement
     from ceneurovae.simulation import simulate_worms as simulate_worms
     from ceneurovae.splits import split_datasets as split_datasets
     from ceneurovae.training import train as train
@@ -70,6 +73,9 @@ _HOMES = {
         "sigmoid_kl_schedule",
     ),
     "evaluation": ("evaluate",),
+    "null_models": ("null_control",),
+    "decoding": ("decode_labels",),
+    "reproducibility": ("seed_agreement",),
     "export": ("export_saved_model", "export_onnx"),
     "simulation": ("simulate_worms",),
 }

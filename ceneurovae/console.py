@@ -36,6 +36,15 @@ def say(text: str) -> None:
     messages.print(text, markup=False, soft_wrap=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def choose_backend(requested: str | None = None, environment: dict[str, str] | None = None) -> None:
     """Sets `KERAS_BACKEND` to what was requested, else leaves it, else picks the fastest.
 
@@ -133,9 +142,9 @@ def import_keras(progress: "Progress") -> None:
 
 def runs_table(runs: "Sequence[JSON]") -> Table:
     """A `rich` table of what `compare_runs` found, one line per run."""
-    table = Table(title=f"{len(runs)} runs")
-    for name in ("run", "model"):
-        table.add_column(name)
+    table = Table(title=counted(len(runs), "run"))
+    table.add_column("run", overflow="fold")  # whole names, to be copied
+    table.add_column("model")
     for name in ("epochs", "ELBO, valid", "R2", "R2, refined", "R2, PCA"):
         table.add_column(name, justify="right")
     if any(run.get("seen_in_training") for run in runs):
@@ -171,8 +180,8 @@ def show_inspection(report: "JSON") -> None:
 
 
 def _show_file(file: "JSON", screen: Console) -> None:
-    count = len(file["recordings"])
-    head = f"{file['path']}: layout {file['layout']}, {count} recording{'s' * (count != 1)}"
+    count = counted(len(file["recordings"]), "recording")
+    head = f"{file['path']}: layout {file['layout']}, {count}"
     _print_line(screen, head)
     for alike in _alike(file["recordings"]):
         screen.print(inspection_table(*alike))
@@ -199,7 +208,7 @@ def _show_run(run: "JSON", screen: Console) -> None:
         _print_line(
             screen,
             f"  {part}: {told['windows']} windows, {told['samples']} samples of "
-            f"{len(told['recordings'])} recordings",
+            f"{counted(len(told['recordings']), 'recording')}",
         )
     from ceneurovae.verification import leak_in
 

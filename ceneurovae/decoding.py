@@ -52,7 +52,8 @@ def decode_labels(
     principal components of the training windows; with all values of a window, `channels`; and, for
     `null`, with the latents and labels that say nothing of them, 10 times (`null_labels`).
 
-    Writes `decoding.json` into the run folder.
+    Writes `decoding.json` into the run folder. What is in it already of other labels is kept, where
+    it is of the same windows and folds.
 
     Args:
         path: Run folder.
@@ -61,10 +62,11 @@ def decode_labels(
 
     Returns:
         Dictionary of JSON types: `split`, the windows that were used: `test`, `valid` or `all`;
-        `folds`; `gap`, in samples; and `labels`, a list of `name`, `kind` (`regression` or
-        `classification`), `metric`, `samples` (windows), `in_model` (whether it is a channel of the
-        model), and `latents`, `pca`, `channels` and `null`, each with `mean` and `std` over
-        `folds`, a list. For `null` each number of `folds` is the mean over the folds of one label.
+        `folds`; `gap`, in samples; and `labels`, a list of these, and then of those that were
+        decoded before. Each has `name`, `kind` (`regression` or `classification`), `metric`,
+        `samples` (windows), `in_model` (whether it is a channel of the model), and `latents`,
+        `pca`, `channels` and `null`, each with `mean` and `std` over `folds`, a list. For `null`
+        each number of `folds` is the mean over the folds of one label.
         A fold without two classes, or in which a label is constant, is `None`.
 
     Raises:
@@ -92,9 +94,18 @@ def decode_labels(
     for label in tracked(known, len(known), "Decoding labels"):
         row = _decoded(label, codes, windows)
         rows.append({**row, "in_model": label.name in splits.train.channels})
-    found = {"split": split, "folds": FOLDS, "gap": windows.seq_len, "labels": rows}
+    how = {"split": split, "folds": FOLDS, "gap": windows.seq_len}
+    found = {**how, "labels": rows + _decoded_before(run, how, [row["name"] for row in rows])}
     run.write_control("decoding", found)
     return found
+
+
+def _decoded_before(run: RunFolder, how: JSON, names: Sequence[str]) -> list[JSON]:
+    """Rows that the run has of labels with other names, if they were made in the same way."""
+    before = run.read_control("decoding") or {}
+    if any(before.get(name) != value for name, value in how.items()):
+        return []
+    return [row for row in before["labels"] if row["name"] not in names]
 
 
 def windows_to_decode(splits: Splits, refitted: bool = False) -> tuple[str, Windows]:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from killed_runs import wait_for
+from typer.main import get_command
 
 from ceneurovae import VAEConfig, cli, import_h5, train
 from ceneurovae.readers import ReadOptions, read_recordings
@@ -21,6 +22,8 @@ from ceneurovae.readers import ReadOptions, read_recordings
 pytestmark = pytest.mark.once
 # What the command does besides, which takes long to compile.
 LEAN = ("--no-refit", "--no-augment", "--encoder-steps", "0")
+# With which a bar begins.
+HIDDEN_CURSOR = "\x1b[?25l"
 RUN = [sys.executable, "-m", "ceneurovae"]
 
 
@@ -57,6 +60,7 @@ def command(capsys, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
     with warnings.catch_warnings():  # the command line shows warnings in its own way
         warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)  # as Python does
         yield run_here
 
 
@@ -81,6 +85,9 @@ def test_progress_without_a_terminal_is_lines(trained):
 def test_runs_are_listed(trained, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert re.search(r"run .*mlp, 2 latents .* 2 ", command("runs", trained[0].parent).out)
+    monkeypatch.setenv("COLUMNS", "80")
+    cells = re.findall(r"^│ (\S+)", command("runs", trained[0].parent).out, flags=re.MULTILINE)
+    assert "".join(cells) == str(trained[0])  # whole, on several lines
     (found,) = json.loads(command("runs", trained[0].parent, "--json").out)
     assert found["path"] == str(trained[0]) and found["finished"]
 
@@ -154,6 +161,29 @@ def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_pat
         assert (group["stop"][()] - group["start"][()] == 12).all()
         assert group.attrs["sampling_rate"] == 2
         assert np.isfinite(group["mu"][()]).all()
+
+
+def test_every_command_that_shows_a_bar_can_be_quiet():
+    commands = get_command(cli.app).commands
+    assert {"train", "tune", "evaluate", "encode", "report"} < set(commands)
+    texts = set()
+    for name in set(commands) - {"inspect", "runs"}:
+        (quiet,) = [option for option in commands[name].params if option.name == "quiet"]
+        assert quiet.opts == ["--quiet"] and not quiet.default, name
+        texts.add(quiet.help)
+    assert len(texts) == 1
+
+
+def test_quiet_is_without_a_bar_and_a_closing_line(
+    trained, simulated_worms, tmp_path, command, monkeypatch
+):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    arguments = ("encode", trained[0], simulated_worms, "--refine", 0, "--stride", 12, "--out")
+    said = command(*arguments, tmp_path / "latents.h5").err
+    assert HIDDEN_CURSOR in said and f"in {tmp_path / 'latents.h5'}" in said
+    said = command(*arguments, tmp_path / "quiet.h5", "--quiet")
+    assert said.err == said.out == ""
+    assert (tmp_path / "quiet.h5").exists()
 
 
 class Filler:
@@ -305,6 +335,9 @@ def test_bad_arguments(tmp_path, capsys, monkeypatch, simulated_worms, trained):
     assert "backbone is 'cnn'" in error(
         capsys, monkeypatch, "train", *options, out, "--backbone", "cnn"
     )
+    assert "channels is ' ,', expected names with commas between" in error(
+        capsys, monkeypatch, "train", *options, out, "--channels", " ,"
+    )
     assert "The backend is 'numpy', expected" in error(
         capsys, monkeypatch, "train", *options, out, "--backend", "numpy"
     )
@@ -328,7 +361,10 @@ def test_bad_arguments(tmp_path, capsys, monkeypatch, simulated_worms, trained):
     ("name", "text"),
     [
         ("settings.toml", 'seq_len = 12\nchannels = ["behavior"]\nlatent_dim = 3\nepochs = 0'),
-        ("settings.json", '{"seq_len": 12, "channels": "behavior", "latent_dim": 3, "epochs": 0}'),
+        (
+            "settings.json",
+            '{"seq_len": 12, "channels": "behavior, ", "latent_dim": 3, "epochs": 0}',
+        ),
     ],
 )
 def test_config_file_sets_options_and_the_command_line_overrides(

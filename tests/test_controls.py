@@ -11,9 +11,9 @@ from conftest import tiny_config
 from ceneurovae.comparison import compare_runs
 from ceneurovae.controls_table import control_tables
 from ceneurovae.import_data import load_splits, reload_splits
-from ceneurovae.null_control import null_control
+from ceneurovae.null_models import null_control
+from ceneurovae.reproducibility import prediction_r2, seed_agreement
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.seed_agreement import prediction_r2, seed_agreement
 from ceneurovae.training import train_run
 
 pytestmark = pytest.mark.skipif(
@@ -73,7 +73,7 @@ def test_an_interrupted_control_goes_on(noise, found, monkeypatch):
             raise KeyboardInterrupt
         return noise.load_model()
 
-    monkeypatch.setattr("ceneurovae.null_control.refit", refit)
+    monkeypatch.setattr("ceneurovae.null_models.refit", refit)
     with pytest.raises(KeyboardInterrupt):
         null_control(noise.path, refits=5)
     kept = noise.read_control("null")

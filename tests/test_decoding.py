@@ -81,6 +81,16 @@ def test_it_is_written_and_shown(run, found):
     assert table.columns[0]._cells[-1] == "neural/0 *"
 
 
+def test_what_was_found_of_other_labels_is_kept(run, found):
+    known, side, noise, channel = found["labels"]
+    again = decode_labels(run.path, ["side"])
+    assert again["labels"] == [side, known, noise, channel]
+    assert run.read_control("decoding") == again
+    run.write_control("decoding", {**found, "split": "valid"})  # of other windows
+    assert decode_labels(run.path, ["side"]) == {**found, "labels": [side]}
+    run.write_control("decoding", found)
+
+
 def test_held_out_windows_are_used_where_there_are_enough():
     values = np.random.default_rng(0).normal(size=(3000, 2))
     name, windows = windows_to_decode(split_datasets(values, T, test_fraction=0.2))

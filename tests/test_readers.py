@@ -149,6 +149,9 @@ def test_files_that_cannot_be_read(make, tmp_path):
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(ValueError, match="is not a file that can be read: neither HDF5"):
         read_recordings(tmp_path / "text.h5")
+    (tmp_path / "old.mat").write_bytes(b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(500))
+    with pytest.raises(ValueError, match=r"is of MATLAB: save it with the flag '-v7.3', as HDF5"):
+        read_recordings(tmp_path / "old.mat")
     whole = make({"data": numbers(1000, 3)}).read_bytes()
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="is cut off: it is shorter than it says"):

@@ -82,5 +82,7 @@ def test_every_public_name_is_there():
     for name in ceneurovae.__all__:
         assert getattr(ceneurovae, name) is not None
     assert set(ceneurovae.__all__) <= set(dir(ceneurovae))
+    # A module that was imported would take the place of what has its name.
+    assert not set(ceneurovae.__all__) & {stage(path) for path in MODULES}
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = ceneurovae.nothing

@@ -21,6 +21,15 @@ def probed(paths: "Paths", options: "ReadOptions") -> list[Path]:
     return files
 
 
+def names_in(text: str) -> list[str]:
+    """The names that stand in a text with commas between, and perhaps spaces after them.
+
+    >>> names_in("neural, behavior/velocity,")
+    ['neural', 'behavior/velocity']
+    """
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def read_data(given: "JSON") -> "tuple[Splits, VAEConfig]":
     """The `Splits` and the `VAEConfig` that options of the command line ask for.
 
@@ -39,11 +48,17 @@ def read_data(given: "JSON") -> "tuple[Splits, VAEConfig]":
     )
     own = {"channels", "seq_len", "channel_groups", "hide"}  # those of the data, and lists
     fields = {name: given[name] for name in VAEConfig.names() if name not in own}
-    fields["hide"] = () if given["hide"] is None else given["hide"].split(",")
+    fields["hide"] = names_in(given["hide"] or "")
     VAEConfig(**fields, channel_groups=("any", "other"))  # says what is wrong before files are read
+    channels = None if given["channels"] is None else names_in(given["channels"])
+    if channels == []:
+        raise ValueError(
+            f"channels is {given['channels']!r}, expected names with commas between. "
+            "`ceneurovae inspect` lists them."
+        )
     splits = load_splits(
         probed(given["files"], options),
-        None if given["channels"] is None else given["channels"].split(","),
+        channels,
         given["seq_len"],
         **{name: given[name] for name in (*SPLITTING, "align", "resample_hz", "memory_gb")},
         **dataclasses.asdict(options),

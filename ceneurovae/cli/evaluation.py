@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ceneurovae.cli.data import names_in
 from ceneurovae.cli.options import AsJSON, Backend, Quiet, RefineTen, RunPath, option
 from ceneurovae.cli.output import print_json, print_table
 from ceneurovae.cli.progress import keras_at_work
@@ -63,7 +64,7 @@ def _labels(
         raise ValueError(f"There is a run too many: {', '.join(further)}. Evaluate one at a time.")
     from ceneurovae.labels import read_labels
 
-    names = [name for given in [*(decode or ()), *(further or ())] for name in given.split(",")]
+    names = [name for given in [*(decode or ()), *(further or ())] for name in names_in(given)]
     return read_labels(splits, names)
 
 
@@ -75,11 +76,11 @@ def _controls(run: Path, splits: "Splits", null: int, labels: Sequence[Any], see
 
         found["decoding"] = decode_labels(run, labels, splits)
     if null:
-        from ceneurovae.null_control import null_control
+        from ceneurovae.null_models import null_control
 
         found["null"] = null_control(run, null, splits)
     if seeds:
-        from ceneurovae.seed_agreement import seed_agreement
+        from ceneurovae.reproducibility import seed_agreement
 
         found["seeds"] = seed_agreement(run, seeds, splits)
     return found

@@ -143,6 +143,7 @@ def export(
 
 
 def _say_written(windows: "Windows", out: Path) -> None:
-    from ceneurovae.console import say
+    from ceneurovae.console import counted, say
 
-    say(f"{len(windows)} windows of {len(windows.recordings)} recordings in {out}")
+    recordings = counted(len(windows.recordings), "recording")
+    say(f"{counted(len(windows), 'window')} of {recordings} in {out}")

@@ -39,6 +39,8 @@ Layout: TypeAlias = Any
 HDF5_LAYOUTS = (nwb, flavell, lfads, sleap, deeplabcut, traces, groups, recordings, arrays)
 OTHER_LAYOUTS = (npy, deeplabcut.csv_layout, sktime)
 NAMES = tuple(dict.fromkeys(layout.NAME for layout in (*HDF5_LAYOUTS, *OTHER_LAYOUTS)))
+# How MATLAB files begin that are not HDF5.
+OLD_MATLAB = b"MATLAB 5.0"
 # What a damaged file makes h5py and its layouts raise.
 DAMAGE = (OSError, RuntimeError, KeyError, UnicodeError, MemoryError, OverflowError, TypeError)
 
@@ -112,9 +114,16 @@ def _no_layout(path: Path, options: ReadOptions) -> str:
     if options.layout is not None:
         return f"'{path}' does not have the layout '{options.layout}'."
     if not h5py.is_hdf5(path) and not npz.is_npz(path):
+        with open(path, "rb") as file:
+            old_matlab = file.read(len(OLD_MATLAB)) == OLD_MATLAB
+        advice = (
+            "It is of MATLAB: save it with the flag '-v7.3', as HDF5"
+            if old_matlab
+            else "Save what it holds as HDF5 or NPY"
+        )
         return (
             f"'{path}' is not a file that can be read: neither HDF5, NPZ or NPY, nor a CSV file of "
-            "DeepLabCut, nor a .ts file."
+            f"DeepLabCut, nor a .ts file. {advice}: recordings (T, C) or windows (N, T, C)."
         )
     return (
         f"'{path}' holds no numeric dataset of one to three axes. Give recordings (T, C) or "
