@@ -322,5 +322,14 @@ def _number_1(value: float) -> str:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    columns = [name.split("/")[-1] for name in names]
+    """The names of some channels, without what stands before the last parts that tell them apart.
+
+    >>> _shortened(["pose/nose/x", "pose/nose/y", "pose/tail/x", "pose/tail/y"])
+    'nose/x, nose/y, tail/x, tail/y'
+    """
+    paths = [name.split("/") for name in names]
+    parts = 1
+    while len({tuple(path[-parts:]) for path in paths}) < len(set(names)):
+        parts += 1
+    columns = ["/".join(path[-parts:]) for path in paths]
     return ", ".join(columns if len(columns) < 7 else [*columns[:3], "...", columns[-1]])

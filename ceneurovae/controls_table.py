@@ -38,7 +38,7 @@ def decoding_table(found: JSON) -> Table:
     """Scores of labels, a line each."""
     data = "data of all splits" if found["split"] == "all" else f"{found['split']} data"
     table = Table(
-        title=f"Labels read from a window, in {found['folds']} blocks of time, {data}",
+        title=f"Labels read from a window, {found['folds']} folds, {data}",
         caption="acc.: balanced accuracy of classes. *: a channel of the model.",
     )
     table.add_column("label", overflow="fold")

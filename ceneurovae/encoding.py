@@ -16,7 +16,7 @@ from ceneurovae.short import fill_short
 from ceneurovae.shuffling import window_batches
 from ceneurovae.stitching import require_batch_size
 from ceneurovae.tracking import tracked
-from ceneurovae.whole_file import whole_file
+from ceneurovae.whole_file import refuse_folder, whole_file
 from ceneurovae.windows import Windows, all_windows
 
 if TYPE_CHECKING:
@@ -95,8 +95,10 @@ def read_whole(
         of the run were, and the length of a window in samples.
 
     Raises:
-        FileNotFoundError, FileExistsError, ValueError: if a file cannot be used, or `out` is there.
+        FileNotFoundError, ValueError: if a file cannot be used.
+        FileExistsError, IsADirectoryError: if `out` is there, or a folder.
     """
+    refuse_folder(out)
     if Path(out).exists() and not overwrite:
         raise FileExistsError(f"'{out}' exists. Choose another file or pass --overwrite.")
     manifest = RunFolder(run).manifest
@@ -124,7 +126,7 @@ def encode_windows(
     ).astype("int64")
     first = np.cumsum(counts) - counts  # of each recording's windows among all
     done = 0
-    with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
+    with whole_file(out, parents=True) as temporary, h5py.File(temporary, "w") as file:
         groups = [
             _latents_group(file, recording, count, model.config.latent_dim)
             for recording, count in zip(windows.recordings, counts, strict=True)

@@ -86,7 +86,9 @@ def _line(*words: Any) -> str:
 def _checks(pairs: Sequence[tuple[JSON, JSON]], chosen: Sequence[Sequence[JSON]]) -> list[Any]:
     """Arguments of `ceneurovae evaluate` for a run on the chosen blocks of each recording."""
     labels = _labels([recording for _, recording in pairs])
-    labels += _behaviour(pairs, chosen)
+    # Where windows are sorted, neighbours are alike, and R2 among them says nothing.
+    if not any(w["code"] == "sorted-labels" for _, r in pairs for w in r["warnings"]):
+        labels += _behaviour(pairs, chosen)
     trials = sum(own[0]["shape"][0] for own in chosen if own[0]["window_len"])
     if labels and not 0 < trials < LEAST_TRIALS:
         return ["--decode", *labels[:MOST_LABELS]]

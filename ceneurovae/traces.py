@@ -272,7 +272,7 @@ def _write_traces(
     batch_size: int,
 ) -> None:
     """Writes each recording once its windows are through, so that no other is held."""
-    with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
+    with whole_file(out, parents=True) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layout"] = "traces"
         for index, overlap in stitched(windows, predict, batch_size):
             recording, own = recordings[index], slice(None)

@@ -11,9 +11,19 @@ from ceneurovae.hints import PathLike
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def refuse_folder(path: PathLike) -> None:
+    """Raises an `IsADirectoryError` if a file is to be written where there is a folder."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder, expected the name of a file to write.")
+
+
 @contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
+def whole_file(path: PathLike, parents: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, put in its place when the block ends without an error.
+
+    Args:
+        path: The file.
+        parents: Whether to make the folders that it is to be in.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "note.txt"
@@ -26,6 +36,8 @@ def whole_file(path: PathLike) -> Iterator[Path]:
         OSError: if there is no room for the file; the message names it.
     """
     path = Path(path)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield temporary

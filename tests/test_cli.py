@@ -152,7 +152,7 @@ def test_controls_that_cannot_be_made(trained, capsys, monkeypatch):
 
 
 def test_encode_writes_latents_of_every_window(trained, simulated_worms, tmp_path, command):
-    out = tmp_path / "latents.h5"
+    out = tmp_path / "new" / "latents.h5"
     command("encode", trained[0], simulated_worms, "--out", out, "--stride", 5, "--refine", 1)
     with h5py.File(out) as file:
         group = file["worms/worm_2"]
@@ -355,6 +355,9 @@ def test_bad_arguments(tmp_path, capsys, monkeypatch, simulated_worms, trained):
         capsys, monkeypatch, "reconstruct", *arguments[1:], "--overwrite", "--stride", 20
     )
     assert target.read_text() == "mine"
+    for name in ("encode", "impute", "reconstruct"):
+        arguments = (name, trained[0], simulated_worms, "--out", tmp_path, "--overwrite")
+        assert "is a folder, expected the name of a file" in error(capsys, monkeypatch, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,6 @@ def test_suggestion_keeps_the_split_of_the_file(make):
 
 def test_suggestion_decodes_what_stands_beside_the_channels(make):
     trials = walks(40, 10, 3)
-    state = np.tile([0, 1], 20)
     content = {
         "data": trials,
         "hand": walks(40, 10, 2),
@@ -215,8 +214,7 @@ def test_suggestion_decodes_what_stands_beside_the_channels(make):
         "half": walks(40, 5, 2),
         "many": walks(40, 10, 30),
         "two words": walks(40, 10, 1),
-        "state": state,
-        "sorted": np.sort(state),
+        "state": np.tile([0, 1], 20),
     }
     path = make(content)
     words = shlex.split(inspect_file(path)["evaluation"])
@@ -229,14 +227,19 @@ def test_suggestion_decodes_what_stands_beside_the_channels(make):
     }
 
 
+TRIALS = {"data": walks(40, 10, 3), "hand": walks(40, 10, 2), "sorted": np.repeat([0, 1], 20)}
+
+
 @pytest.mark.parametrize(
     ("content", "checks"),
     [
+        (TRIALS, "--null 3"),
+        ({**TRIALS, "state": np.tile([0, 1], 20)}, "--decode state"),
         ({"data": walks(900, 3)}, "--null 3"),
         ({"data": walks(900, 1)}, None),
         ({"data": walks(12, 50, 3), "state": np.tile([0, 1], 6)}, "--null 3"),
     ],
-    ids=["no labels", "one channel", "few windows"],
+    ids=["sorted", "sorted, and a label that is not", "no labels", "one channel", "few windows"],
 )
 def test_suggestion_without_labels(make, content, checks):
     command = inspect_file(make(content))["evaluation"]

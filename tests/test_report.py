@@ -300,6 +300,11 @@ def test_what_was_not_run_is_not_shown(run, tmp_path):
         report.plot_decoding(bare)
 
 
+def test_a_folder_is_no_file_to_write(run, tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder, expected the name of a file"):
+        report.write_report(run[0], tmp_path)
+
+
 @pytest.mark.parametrize("before", [None, {"vae": {"r2": 0.5}}])
 def test_a_run_is_evaluated_where_its_scores_are_missing_or_old(run, tmp_path, before):
     shutil.copytree(run[0], tmp_path / "run")

@@ -19,7 +19,7 @@ from ceneurovae.report.figures import channel_scores
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.splits import Splits
 from ceneurovae.tracking import working
-from ceneurovae.whole_file import whole_file
+from ceneurovae.whole_file import refuse_folder, whole_file
 
 if TYPE_CHECKING:
     from ceneurovae.model import NeuroBehaviorVAE
@@ -59,18 +59,19 @@ def write_report(
             what they were.
     """
     run = RunFolder(run)
+    out = run.path / "report.html" if out is None else Path(out)
+    refuse_folder(out)
     plotly = interactive.packed_plotly()
     environment = _jinja()
     model = run.load_model()
     data = gather(run.path, model, splits)
-    out = run.path / "report.html" if out is None else Path(out)
     with working("Drawing"):
         if figures is not None:
             from ceneurovae.report.figure_files import write_figures
 
             write_figures(data, figures)
         page = _render(environment, data, _explorer(model, data), plotly)
-    with whole_file(out) as temporary:
+    with whole_file(out, parents=True) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out
 
