@@ -296,7 +296,8 @@ def _splitting(outlines: Sequence[Recording], seq_len: int | None) -> list[Any] 
         if len(splits.train) > MOST_WINDOWS and not own:
             stride = min(window, -(-len(splits.train) // MOST_WINDOWS))
             found += ["--stride", stride]
-        return found
+        # Of a file that is split into two: what is left to score it on must not be trained on.
+        return found if len(splits.test) else [*found, "--no-refit"]
     return None
 
 

@@ -201,8 +201,10 @@ def test_suggestion_for_several_files(make):
 
 def test_suggestion_keeps_the_split_of_the_file(make):
     data = {f"{part}_encod_data": walks(6, 12, 3) for part in ("train", "valid")}
-    splits = splits_of(inspect_file(make(data))["suggestion"])
+    command = inspect_file(make(data))["suggestion"]
+    splits = splits_of(command)
     assert (len(splits.train), len(splits.valid), len(splits.test)) == (6, 6, 0)
+    assert "--no-refit" in command  # on the windows that it is scored on
 
 
 def test_suggestion_decodes_what_stands_beside_the_channels(make):
