@@ -320,7 +320,7 @@ def train(
         backend = backend or run.environment["backend"]
         batch_size = run.training["batch_size"]
         with _training(resume, backend, quiet, batch_size, tensorboard, first) as callbacks:
-            from ceneurovae.training import resume_run
+            from ceneurovae.runs import resume_run
 
             evaluation = resume_run(resume, retries, callbacks, 0, distribute)
         if evaluation is not None:
@@ -335,7 +335,7 @@ def train(
         check_free(out, overwrite)
     splits, model_config = read_data(given)
     with _training(out, backend, quiet, batch_size, tensorboard, first) as callbacks:
-        from ceneurovae.training import train_run
+        from ceneurovae.runs import train_run
 
         evaluation = train_run(
             splits,
@@ -406,7 +406,7 @@ def _training(
         with console.progress_bar(quiet) as progress, showing(console.tracker(progress)):
             console.import_keras(progress)
             from ceneurovae.progress import FitProgress
-            from ceneurovae.training import BATCH_SIZE
+            from ceneurovae.recipe import BATCH_SIZE
 
             callbacks = [FitProgress(progress, batch_size or BATCH_SIZE)]
             if tensorboard and first:
