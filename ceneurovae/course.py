@@ -59,7 +59,8 @@ class Course:
 
     def run(self, callbacks: Sequence[Any], verbose: Any) -> keras.callbacks.History:
         """Goes through what is left to do, and returns the history of the fit."""
-        if self._is_finished():
+        finished = self.run_folder is not None and self.run_folder.is_finished
+        if int(self.machines.share(b"%d" % finished)):  # before this call
             self._build()
             if self.run_folder is not None:
                 self.model.set_weights(self.run_folder.load_model().get_weights())
@@ -91,11 +92,6 @@ class Course:
         self._follow_first(self.model)
         return self._history(self.state.choices)
 
-    def _is_finished(self) -> bool:
-        """Whether the run was at its end before this call."""
-        finished = self.run_folder is not None and self.run_folder.is_finished
-        return bool(int(self.machines.share(b"%d" % finished)))
-
     def _follow_first(self, model: NeuroBehaviorVAE) -> None:
         """Takes over the state, and the values of a model, that the first machine has."""
         if not self.machines.several:
@@ -125,9 +121,9 @@ class Course:
 
     def _fit(self, callbacks: Sequence[Any], verbose: Any) -> None:
         """Trains, and leaves the model with its last weights."""
-        recipe, validated = self.recipe, self.valid_ds is not None
+        recipe = self.recipe
+        patience = None if self.valid_ds is None else recipe.patience
         often = 1 if recipe.patience is not None else max(1, recipe.epochs // VALIDATIONS)
-        patience = recipe.patience if validated else None
         self._fit_on_devices(
             self.model,
             self.train_ds,

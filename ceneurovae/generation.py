@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from ceneurovae.callbacks import DivergenceError, KeepBest
-from ceneurovae.evaluation import evaluate
 from ceneurovae.fitting import fit, prepare
+from ceneurovae.hypermodel import batched, r2_of
 from ceneurovae.model import NeuroBehaviorVAE
-from ceneurovae.pipeline import is_dataset, rebatched, shuffled, steps_per_epoch
+from ceneurovae.pipeline import steps_per_epoch
 from ceneurovae.population import Hyperparameters, Member, Population
 from ceneurovae.run_folder import RunFolder, is_run
 from ceneurovae.training import train
@@ -42,8 +42,7 @@ def train_generation(
     config, settings = population.chosen(hyperparameters)
     recipe = population.recipe(settings, train_ds)
     size, seed = recipe.batch_size, recipe.seed
-    data = rebatched(train_ds, size) if is_dataset(train_ds) else shuffled(train_ds, size, seed)
-    valid = rebatched(valid_ds, size) if is_dataset(valid_ds) else valid_ds
+    data, valid = batched(train_ds, size, seed), batched(valid_ds, size)
     steps = steps_per_epoch(data, size)
     state = dataclasses.replace(member.state, rows=list(member.state.rows))
     keras.utils.set_random_seed(_seed_of(seed, member.number))
@@ -71,10 +70,7 @@ def train_generation(
     if not state.is_finite or not math.isfinite(score):
         raise DivergenceError(end - 1, steps - 1, math.nan)
     if population.objective == "r2":
-        found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
-        if found.test.r2 is None:
-            raise FloatingPointError("R2 is not defined: nothing in the validation data varies.")
-        score = found.test.r2
+        score = r2_of(model, valid)
     state.epoch = end
     member.state = state
     member.schedule = [

@@ -253,12 +253,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         scores["epochs"] = float(state.rows[-1]["epoch"] + 1)
         if self.objective == "r2":
             model.set_weights(state.best_weights)
-            found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
-            if found.test.r2 is None:
-                raise FloatingPointError(
-                    "R2 is not defined: nothing in the validation data varies."
-                )
-            scores["val_r2"] = found.test.r2
+            scores["val_r2"] = r2_of(model, valid)
         return scores
 
 
@@ -320,6 +315,14 @@ def batched(data: Data, batch_size: int | None, seed: int | None = None) -> Data
     if is_dataset(data):
         return data if batch_size is None else rebatched(data, batch_size)
     return data if seed is None else shuffled(data, batch_size or BATCH_SIZE, seed)
+
+
+def r2_of(model: NeuroBehaviorVAE, valid: Data) -> float:
+    """R2 of the reconstruction of validation data from the means of the latents."""
+    r2 = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False).test.r2
+    if r2 is None:
+        raise FloatingPointError("R2 is not defined: nothing in the validation data varies.")
+    return r2
 
 
 def lacks_memory(error: BaseException) -> bool:
