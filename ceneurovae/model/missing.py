@@ -1,5 +1,6 @@
 """Missing data: NaN is the one mark for it; a mask given beside the values becomes NaN."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -59,30 +60,31 @@ def interpolated(x: Array) -> Array:
 
 def _interpolated(x: Tensor) -> Tensor:
     steps = x.shape[1]
-    time = ops.reshape(ops.arange(steps, dtype=x.dtype), (1, steps, 1))
-    time = ops.where(ops.isnan(x), x, time)  # of each observed sample, NaN where there is none
-    before, time_before = _carried(x), _carried(time)
-    after, time_after = _carried(x, backward=True), _carried(time, backward=True)
-    now = ops.reshape(ops.arange(steps, dtype=x.dtype), (1, steps, 1))
-    share = (now - time_before) / ops.maximum(time_after - time_before, 1.0)
-    value = before + share * (after - before)
-    for other in (before, after, ops.zeros_like(x)):  # one side, or none, was observed
-        value = ops.where(ops.isnan(value), other, value)
-    return value
+    now = ops.reshape(ops.arange(steps, dtype="int32"), (1, steps, 1))
+    missing = ops.isnan(x)
+    # Where the last sample was observed, and the next one will be.
+    before = _running(ops.maximum, ops.where(missing, -1, now))
+    after = ops.flip(_running(ops.minimum, ops.flip(ops.where(missing, steps, now), 1)), 1)
+    # One that there is stands for one that there is not; where there is none, NaN remains.
+    before, after = ops.where(before < 0, after, before), ops.where(after >= steps, before, after)
+    before, after = ops.minimum(before, steps - 1), ops.maximum(after, 0)
+    earlier, later = (ops.take_along_axis(x, index, axis=1) for index in (before, after))
+    share = ops.cast(now - before, x.dtype) / ops.cast(ops.maximum(after - before, 1), x.dtype)
+    value = earlier + share * (later - earlier)
+    return ops.where(ops.isnan(value), ops.zeros_like(x), value)
 
 
-def _carried(x: Tensor, backward: bool = False) -> Tensor:
-    """Every NaN replaced by the last value before it, or the next one after it, if there is one.
+def _running(extreme: Callable[[Tensor, Tensor], Tensor], index: Tensor) -> Tensor:
+    """The running maximum, or minimum, of `(B, T, C)` along time.
 
     In `log2(T)` steps, each of which doubles how far values are carried.
     """
-    steps, distance = x.shape[1], 1
+    steps, distance = index.shape[1], 1
     while distance < steps:
-        blank = ops.full_like(x[:, :distance], float("nan"))
-        pair = [x[:, distance:], blank] if backward else [blank, x[:, :-distance]]
-        x = ops.where(ops.isnan(x), ops.concatenate(pair, axis=1), x)
+        moved = extreme(index[:, distance:], index[:, :-distance])
+        index = ops.concatenate([index[:, :distance], moved], axis=1)
         distance *= 2
-    return x
+    return index
 
 
 class MissingDataModel(keras.Model):
