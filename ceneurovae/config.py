@@ -4,9 +4,12 @@ import dataclasses
 import json
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ceneurovae.hints import JSON
+
+if TYPE_CHECKING:
+    from ceneurovae.windows import Windows
 
 BACKBONES = ("mlp", "conv", "gru", "lstm", "transformer", "linear")
 RECONSTRUCTION_LOSSES = ("gaussian", "mse", "huber", "poisson", "bernoulli")
@@ -209,3 +212,13 @@ def groups_of(channels: Sequence[str]) -> tuple[str, ...]:
     ('neural', 'neural', 'speed')
     """
     return tuple(name.split("/")[0] for name in channels)
+
+
+def fitted_to(config: VAEConfig, windows: "Windows") -> VAEConfig:
+    """A `VAEConfig` with the window length, the channels and the groups of `Windows`."""
+    return dataclasses.replace(
+        config,
+        seq_len=windows.seq_len,
+        channels=len(windows.channels),
+        channel_groups=config.channel_groups or groups_of(windows.channels),
+    )

@@ -10,10 +10,11 @@ from ceneurovae.config import VAEConfig
 from ceneurovae.evaluation import readout_r2
 from ceneurovae.hints import Array, PathLike
 from ceneurovae.import_data import load_splits
+from ceneurovae.recipe import BATCH_SIZE
 from ceneurovae.results import Evaluation
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.runs import train_run
 from ceneurovae.simulation import LATENTS, latents_at_center, simulate_worms
-from ceneurovae.training import BATCH_SIZE, train_run
 
 CONFIG = VAEConfig(latent_dim=8)
 

@@ -51,6 +51,7 @@ def evaluate(
     imputation: bool = True,
     seed: int = 0,
     trained_on: Sequence[str] = ("train",),
+    split: str = "test",
 ) -> Evaluation:
     """Scores a model on windows that it has not seen.
 
@@ -71,14 +72,17 @@ def evaluate(
         seed: Decides the draws, and what is hidden.
         trained_on: Which of `"test"`, `"validation"` and `"train"` the model was trained on. After
             `train(refit=True)` that is `("train", "validation")`. It decides what is said.
+        split: What `test` is: `"valid"` for validation data, on which the model was chosen.
 
     Returns:
         `Evaluation`, such as `result.test.r2`, `result.baselines.pca.r2` and `result.verdict`; as
         JSON types, `result.to_json()`.
 
     Raises:
-        ValueError: if there is no test window, or `trained_on` names something else.
+        ValueError: if there is no test window, or `trained_on` or `split` name something else.
     """
+    if split not in ("test", "valid"):
+        raise ValueError(f"split is {split!r}, expected 'test' or 'valid'.")
     unknown = set(trained_on) - set(SCORED)
     if unknown:
         raise ValueError(
@@ -102,7 +106,7 @@ def evaluate(
         scored["test"] = dataclasses.replace(scored["test"], imputation=found)
     names = tuple(channel.name for channel in scored["test"].per_channel)
     network = float(keras.ops.convert_to_numpy(model.decoder.gain))
-    result = Evaluation(split="test", channels=names, refine=refine, network=network, **scored)
+    result = Evaluation(split=split, channels=names, refine=refine, network=network, **scored)
     return dataclasses.replace(result, verdict=judge(result))
 
 
@@ -278,9 +282,8 @@ def evaluate_run(
         refine=refine,
         imputation=imputation,
         trained_on=("train", *refitted),
+        split=split,
     )
-    result = dataclasses.replace(result, split=split)
-    result = dataclasses.replace(result, verdict=judge(result))
     run.write_metrics(result.to_json())
     return result
 

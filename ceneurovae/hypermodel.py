@@ -7,20 +7,15 @@ from typing import Any
 import keras
 import keras_tuner
 
-from ceneurovae.callbacks import FollowEpoch, KeepBest, WatchLoss
+from ceneurovae.callbacks import KeepBest
 from ceneurovae.checkpoint import FitState
 from ceneurovae.config import VAEConfig
 from ceneurovae.evaluation import evaluate
+from ceneurovae.fitting import fit, prepare
 from ceneurovae.hints import JSON, Data
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import is_dataset, rebatched, shuffled, steps_per_epoch
-from ceneurovae.training import (
-    BATCH_SIZE,
-    default_epochs,
-    jit_choice,
-    make_annealing,
-    make_optimizer,
-)
+from ceneurovae.recipe import BATCH_SIZE, Recipe, batch_size_for, default_epochs, make_optimizer
 
 # What is searched where nothing is said: lists of choices, and ranges `(low, high[, "log"])`.
 SPACE = {
@@ -235,40 +230,22 @@ class VAEHyperModel(keras_tuner.HyperModel):
     ) -> dict[str, float]:
         if not model.adapted:
             model.adapt(data, valid)
-        steps = steps_per_epoch(data, getattr(data, "batch_size", BATCH_SIZE))
+        size = batch_size_for(data)
+        steps = steps_per_epoch(data, size)
         epochs = epochs or default_epochs(steps)
         warmup = settings["warmup_epochs"]
         ramp = min(epochs // 10 if warmup is None else warmup, epochs - 1)
-        jit = settings["jit_compile"]
-        model.mixed_precision = settings["mixed_precision"]
-        model.compile(
-            optimizer=make_optimizer(settings["lr"], epochs * steps),
-            jit_compile=jit_choice(model.config) if jit is None else jit,
-        )
-        model.optimizer.build(model.trainable_variables)
-        state = FitState()
-        always = [
-            make_annealing(settings["kl_schedule"], ramp, settings["kl_weight"]),
-            WatchLoss(state, model.decoder.seq_len * model.decoder.channels),
-            FollowEpoch(data, self.seed),
-            *callbacks[0],
-        ]
-
-        def fit(first: int, last: int, more: Sequence[Any]) -> None:
-            model.fit(
-                data,
-                validation_data=valid,
-                initial_epoch=first,
-                epochs=last,
-                shuffle=False,  # the data does it
-                callbacks=[*always, *more],
-                **arguments,
-            )
-
+        own = {"epochs": epochs, "batch_size": size, "warmup_epochs": ramp, "seed": self.seed}
+        recipe = Recipe(**{**settings, **own})
+        arguments = {"validation_data": valid, **arguments}
+        state = FitState(epoch=begun)
+        prepare(model, recipe, steps, state)
+        throughout, later = callbacks
         if begun < ramp:
-            fit(begun, ramp, [])
-        keep = KeepBest(state, ramp, self.patience)
-        fit(max(begun, ramp), epochs, [keep, *callbacks[1]])
+            fit(model, data, recipe, state, ramp, throughout, **arguments)
+            state.epoch = ramp
+        later = [*throughout, KeepBest(state, ramp, self.patience), *later]
+        fit(model, data, recipe, state, epochs, later, **arguments)
         if state.best is None or not math.isfinite(state.best):
             raise FloatingPointError("The ELBO on validation data is no number in any epoch.")
         scores = next(row for row in state.rows if row["epoch"] == state.best_epoch)
@@ -276,12 +253,7 @@ class VAEHyperModel(keras_tuner.HyperModel):
         scores["epochs"] = float(state.rows[-1]["epoch"] + 1)
         if self.objective == "r2":
             model.set_weights(state.best_weights)
-            found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
-            if found.test.r2 is None:
-                raise FloatingPointError(
-                    "R2 is not defined: nothing in the validation data varies."
-                )
-            scores["val_r2"] = found.test.r2
+            scores["val_r2"] = r2_of(model, valid)
         return scores
 
 
@@ -343,6 +315,14 @@ def batched(data: Data, batch_size: int | None, seed: int | None = None) -> Data
     if is_dataset(data):
         return data if batch_size is None else rebatched(data, batch_size)
     return data if seed is None else shuffled(data, batch_size or BATCH_SIZE, seed)
+
+
+def r2_of(model: NeuroBehaviorVAE, valid: Data) -> float:
+    """R2 of the reconstruction of validation data from the means of the latents."""
+    r2 = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False).test.r2
+    if r2 is None:
+        raise FloatingPointError("R2 is not defined: nothing in the validation data varies.")
+    return r2
 
 
 def lacks_memory(error: BaseException) -> bool:

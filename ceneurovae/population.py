@@ -1,4 +1,4 @@
-"""Population-based training, whatever runs it: what a population shares, and one generation of one.
+"""Population-based training: what the members of a population share, and what each has.
 
 Members train side by side. After each generation the worst of them take over the weights and the
 optimizer of the best, with hyperparameters near theirs (Jaderberg et al., "Population based
@@ -9,29 +9,15 @@ Methods 2022).
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from ceneurovae.callbacks import DivergenceError, FollowEpoch, KeepBest, WatchLoss
 from ceneurovae.checkpoint import FitState
 from ceneurovae.config import VAEConfig
-from ceneurovae.evaluation import evaluate
 from ceneurovae.hypermodel import OBJECTIVES, SETTINGS, as_range
-from ceneurovae.model import NeuroBehaviorVAE
-from ceneurovae.pipeline import is_dataset, rebatched, shuffled, steps_per_epoch
-from ceneurovae.run_folder import RunFolder, is_run
-from ceneurovae.training import (
-    BATCH_SIZE,
-    VALIDATIONS,
-    jit_choice,
-    make_annealing,
-    make_optimizer,
-    train,
-)
+from ceneurovae.recipe import VALIDATIONS, Recipe, batch_size_for
 from ceneurovae.whole_file import whole_file
 
 # What can change between two generations: it changes no weight's shape, nor the unit of the scores.
@@ -163,6 +149,16 @@ class Population:
         fields = {n: v for n, v in hyperparameters.items() if n not in settings}
         return dataclasses.replace(self.config, **fields), settings
 
+    def recipe(self, settings: dict[str, Any], data: Any) -> Recipe:
+        """The `Recipe` of all generations together, with the settings of `chosen`."""
+        own = {
+            "epochs": self.epochs,
+            "batch_size": batch_size_for(data, settings["batch_size"]),
+            "warmup_epochs": self.ramp,
+            "seed": self.seed,
+        }
+        return Recipe(**{**settings, **own})
+
     def validated(self) -> list[int]:
         """Epochs, from 1, after which validation data is looked at."""
         often = max(1, self.epochs // VALIDATIONS)
@@ -234,147 +230,6 @@ class Member:
         return None if last == self.number else last
 
 
-def train_generation(
-    population: Population,
-    member: Member,
-    hyperparameters: Hyperparameters,
-    train_ds: Any,
-    valid_ds: Any,
-) -> float:
-    """Trains a member for one generation, from where it is.
-
-    Args:
-        population: `Population`.
-        member: Its state and schedule move on; they stay as they are if an error is raised.
-        hyperparameters: Those of this generation.
-        train_ds, valid_ds: Data as for `train`.
-
-    Returns:
-        The score of its weights: ELBO with KL weight 1, or R2, on validation data.
-
-    Raises:
-        FloatingPointError: if the loss is no longer finite, or explodes.
-    """
-    config, settings = population.chosen(hyperparameters)
-    seed = population.seed
-    size = settings["batch_size"] or getattr(train_ds, "batch_size", BATCH_SIZE)
-    data = rebatched(train_ds, size) if is_dataset(train_ds) else shuffled(train_ds, size, seed)
-    valid = rebatched(valid_ds, size) if is_dataset(valid_ds) else valid_ds
-    state = dataclasses.replace(member.state, rows=list(member.state.rows))
-    keras.utils.set_random_seed(_seed_of(seed, member.number))
-    model = NeuroBehaviorVAE(config)
-    keras.utils.set_random_seed(seed)
-    if not state.variables:
-        model.adapt(train_ds, valid_ds)
-        state.shrinkage = model.shrinkage
-        state.take(model)
-    jit = settings["jit_compile"]
-    model.mixed_precision = settings["mixed_precision"]
-    steps = steps_per_epoch(data, size)
-    model.compile(
-        optimizer=make_optimizer(settings["lr"], population.epochs * steps),
-        jit_compile=jit_choice(config) if jit is None else jit,
-    )
-    model.optimizer.build(model.trainable_variables)
-    state.give(model)
-    end = state.epoch + population.epochs_per_generation
-    model.fit(
-        data,
-        validation_data=valid,
-        validation_freq=population.validated(),
-        initial_epoch=state.epoch,
-        epochs=end,
-        shuffle=False,  # the data does it
-        callbacks=[
-            make_annealing(settings["kl_schedule"], population.ramp, settings["kl_weight"]),
-            WatchLoss(state, model.decoder.seq_len * model.decoder.channels),
-            FollowEpoch(data, seed),
-            KeepBest(state, population.ramp),
-        ],
-        verbose=0,
-    )
-    state.take(model)
-    score = float(state.rows[-1]["val_elbo"])
-    if not state.is_finite or not math.isfinite(score):
-        raise DivergenceError(end - 1, steps - 1, math.nan)
-    if population.objective == "r2":
-        found = evaluate(model, valid, refine=0, iwae_samples=1, imputation=False)
-        if found.test.r2 is None:
-            raise FloatingPointError("R2 is not defined: nothing in the validation data varies.")
-        score = found.test.r2
-    state.epoch = end
-    member.state = state
-    member.schedule = [
-        *member.schedule,
-        {
-            "generation": end // population.epochs_per_generation,
-            "member": member.number,
-            "epochs": end,
-            "hyperparameters": dict(hyperparameters),
-            "score": score,
-        },
-    ]
-    return score
-
-
-def finish(
-    population: Population,
-    member: Member,
-    train_ds: Any,
-    valid_ds: Any,
-    run_dir: str | Path,
-    verbose: Any = 0,
-) -> Path:
-    """Makes the run folder of a member that went through all generations.
-
-    `train` finds a training there whose epochs are over, and makes the choices that are left.
-
-    Args:
-        population: `Population`.
-        member: The best one.
-        train_ds, valid_ds: Data as for `train`.
-        run_dir: Folder. A run in it that is not finished is replaced.
-        verbose: As for `train`.
-
-    Returns:
-        The folder.
-    """
-    config, settings = population.chosen(member.schedule[-1]["hyperparameters"])
-    jit = settings.pop("jit_compile")
-    training = {
-        **settings,
-        "epochs": population.epochs,
-        "batch_size": settings["batch_size"] or getattr(train_ds, "batch_size", BATCH_SIZE),
-        "warmup_epochs": population.ramp,
-        "patience": None,
-        "refit": False,
-        "seed": population.seed,
-    }
-    if not is_run(run_dir) or not RunFolder(run_dir).is_finished:
-        splits = getattr(train_ds, "splits", None)
-        schedule = settings["kl_schedule"]
-        recorded = {
-            **training,
-            "kl_schedule": schedule if isinstance(schedule, str) else repr(schedule),
-        }
-        run = RunFolder.create(run_dir, config, recorded, splits and splits.manifest(), True)
-        run.write_schedule(member.schedule)
-        run.write_history(member.state.rows)
-        run.write_checkpoint(member.state)
-    keras.utils.set_random_seed(population.seed)
-    train(
-        NeuroBehaviorVAE(config),
-        train_ds,
-        valid_ds,
-        **training,
-        run_dir=run_dir,
-        resume=True,
-        jit_compile=jit,
-        verbose=verbose,
-    )
-    return Path(run_dir)
-
-
 def space_for(config: VAEConfig) -> dict[str, Any]:
     """What changes where nothing is said."""
     return {n: values for n, values in SPACE.items() if n != "hide_share" or config.hide}
@@ -396,10 +251,3 @@ def within(values: Any, value: Any) -> Any:
         return value if value in values else values[0]
     low, high, _ = values
     return min(max(float(value), low), high)
-
-
-def _seed_of(seed: int, number: int) -> int:
-    """The seed of the weights of a member; the first has those of an ordinary training."""
-    if number == 1:
-        return seed
-    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

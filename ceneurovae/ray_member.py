@@ -44,8 +44,8 @@ class RayMember(tune.Trainable):
 
         import keras
 
+        from ceneurovae.generation import train_generation
         from ceneurovae.hypermodel import describe
-        from ceneurovae.population import train_generation
 
         member = self.member
         keras.backend.clear_session()

@@ -11,13 +11,14 @@ from typing import Any
 import keras
 
 from ceneurovae.config import VAEConfig
+from ceneurovae.generation import finish
 from ceneurovae.pipeline import PackedData, steps_per_epoch
-from ceneurovae.population import Member, MemberReport, Population, finish
+from ceneurovae.population import Member, MemberReport, Population
 from ceneurovae.ray_start import ray_running, require_ray
+from ceneurovae.recipe import batch_size_for, default_epochs
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.search import write_trials
 from ceneurovae.search_folder import BEST, FOLDERS, RAY, begin, check_folder, config_for
-from ceneurovae.training import BATCH_SIZE, default_epochs
 
 # Of the members, the share that takes over from as many of the best after a generation.
 SHARE = 0.25
@@ -135,7 +136,7 @@ def tune_population(
     out = Path(out)
     config = config_for(config or VAEConfig(), train_ds)
     if epochs_per_generation is None:
-        size: Any = settings.get("batch_size") or getattr(train_ds, "batch_size", BATCH_SIZE)
+        size = batch_size_for(train_ds, settings.get("batch_size"))
         epochs = default_epochs(steps_per_epoch(train_ds, size))
         epochs_per_generation = -(-epochs // max(1, generations))
     shared = Population(

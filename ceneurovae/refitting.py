@@ -1,11 +1,14 @@
 """A run trained once more with its own settings: with another seed, or on other data."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
 from ceneurovae.hints import PathLike
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import stream
+from ceneurovae.recipe import Recipe
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.scores import Score
 from ceneurovae.splits import Splits
@@ -27,17 +30,15 @@ def refit(
     Returns:
         The trained model.
     """
-    settings = {**run.training, "seed": seed}
-    if settings["kl_schedule"] == "None":
-        settings["kl_schedule"] = None
+    recipe = dataclasses.replace(Recipe.from_dict(run.training), seed=seed)
     keras.utils.set_random_seed(seed)
     model = NeuroBehaviorVAE(run.config)
-    train_ds, valid_ds, _ = stream(splits, settings["batch_size"], seed=seed)
+    train_ds, valid_ds, _ = stream(splits, recipe.batch_size, seed=seed)
     train(
         model,
         train_ds,
         valid_ds if len(splits.valid) else None,
-        **settings,
+        **vars(recipe),
         run_dir=run_dir,
         resume=run_dir is not None,
         verbose=0,

@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ceneurovae.config import VAEConfig
+from ceneurovae.config import VAEConfig, fitted_to
 from ceneurovae.model.scaler import iterate_batches
 from ceneurovae.run_folder import check_free
-from ceneurovae.training import fitted_to
 from ceneurovae.whole_file import whole_file
 
 # What `search.json` says of the engine; searches that do not say are of Keras Tuner.

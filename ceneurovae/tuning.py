@@ -14,11 +14,12 @@ from ceneurovae.hints import JSON, Data, PathLike
 from ceneurovae.hypermodel import VAEHyperModel
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import PackedData, steps_per_epoch
+from ceneurovae.recipe import batch_size_for, default_epochs
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.search import Search, Trial, role_of_process, visible
 from ceneurovae.search_folder import BEST, KERAS_TUNER, begin, check_folder, config_for
 from ceneurovae.search_oracle import ORACLES, make_oracle
-from ceneurovae.training import BATCH_SIZE, default_epochs, train
+from ceneurovae.training import train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +110,7 @@ def tune(
     out = Path(out)
     config = config_for(config or VAEConfig(), train_ds)
     hypermodel = VAEHyperModel(config, space, objective, patience, seed, **settings)
-    size = hypermodel.settings["batch_size"] or getattr(train_ds, "batch_size", BATCH_SIZE)
+    size = batch_size_for(train_ds, hypermodel.settings["batch_size"])
     epochs = epochs or default_epochs(steps_per_epoch(train_ds, size))
     splits = getattr(train_ds, "splits", None)
     recorded = {

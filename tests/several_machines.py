@@ -14,7 +14,8 @@ from typing import Any
 
 import keras
 
-from ceneurovae import NeuroBehaviorVAE, VAEConfig, callbacks, cli, training
+from ceneurovae import NeuroBehaviorVAE, VAEConfig, callbacks, cli, fitting, train
+from ceneurovae.config import fitted_to
 from ceneurovae.import_data import load_splits
 from ceneurovae.machines import join_machines
 from ceneurovae.pipeline import stream
@@ -28,8 +29,8 @@ def train_here(run: Path, file: Path, distribute: str | None = None) -> None:
     train_ds, valid_ds, _ = stream(splits, len(splits.train) * EPOCHS // STEPS, seed=SEED)
     config = VAEConfig(latent_dim=2, hidden_dim=8, encoder_steps=0, dropout=0.2)
     keras.utils.set_random_seed(SEED)
-    training.train(
-        NeuroBehaviorVAE(training.fitted_to(config, splits.train)),
+    train(
+        NeuroBehaviorVAE(fitted_to(config, splits.train)),
         train_ds,
         valid_ds,
         epochs=EPOCHS,
@@ -53,7 +54,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             super().on_epoch_begin(epoch, logs)
 
-    training.FollowEpoch = Killed  # type: ignore[misc]
+    fitting.FollowEpoch = Killed  # type: ignore[misc]
     if file:
         join_machines()
         train_here(Path(run), Path(*file), "auto")

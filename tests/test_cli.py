@@ -380,7 +380,7 @@ def test_config_file_sets_options_and_the_command_line_overrides(
         seen.update(splits=splits, config=config, **settings)
         raise ValueError("enough")
 
-    monkeypatch.setattr("ceneurovae.training.train_run", stop)
+    monkeypatch.setattr("ceneurovae.runs.train_run", stop)
     monkeypatch.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", "tensorflow"))
     monkeypatch.setattr(
         sys,

@@ -14,7 +14,7 @@ from ceneurovae.import_data import load_splits, reload_splits
 from ceneurovae.null_models import null_control
 from ceneurovae.reproducibility import prediction_r2, seed_agreement
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.training import train_run
+from ceneurovae.runs import train_run
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the same on any backend, fastest on PyTorch"
@@ -92,7 +92,7 @@ def test_seeds_agree_and_are_not_trained_twice(noise, monkeypatch):
     refitted = RunFolder(noise.refit_path(1))
     own = {**noise.training, "seed": 1}
     assert refitted.is_finished and refitted.training == own
-    monkeypatch.setattr("ceneurovae.training._Training._fit", None)
+    monkeypatch.setattr("ceneurovae.course.Course._fit", None)
     assert seed_agreement(noise.path, refits=1) == found
     assert [run["path"] for run in compare_runs(noise.path)] == [str(noise.path)]
 

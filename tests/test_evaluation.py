@@ -174,6 +174,8 @@ def test_windows_that_were_trained_on_are_marked(fitted, capsys):
     assert "trained on" in capsys.readouterr().out
     with pytest.raises(ValueError, match="trained_on names valid, expected some of test, valid"):
         evaluate(model, x, trained_on=["valid"])
+    with pytest.raises(ValueError, match="split is 'validation', expected 'test' or 'valid'"):
+        evaluate(model, x, split="validation")
 
 
 def test_readouts_find_what_is_there():

@@ -9,16 +9,9 @@ from conftest import tiny_config
 
 from ceneurovae import NeuroBehaviorVAE, cli, train
 from ceneurovae.evaluation import evaluate
+from ceneurovae.generation import finish, train_generation
 from ceneurovae.pipeline import in_batches
-from ceneurovae.population import (
-    Member,
-    MemberReport,
-    Population,
-    draw,
-    finish,
-    space_for,
-    train_generation,
-)
+from ceneurovae.population import Member, MemberReport, Population, draw, space_for
 from ceneurovae.population_table import member_line, members_table, showing_members
 from ceneurovae.ray_start import require_ray
 from ceneurovae.run_folder import RunFolder

@@ -15,8 +15,9 @@ from killed_runs import wait_for
 
 from ceneurovae import import_h5, tune_population
 from ceneurovae.evaluation import evaluate_run
+from ceneurovae.generation import train_generation
 from ceneurovae.pipeline import PackedData
-from ceneurovae.population import Member, Population, train_generation
+from ceneurovae.population import Member, Population
 from ceneurovae.ray_start import ray_running
 from ceneurovae.ray_tuning import _resources
 from ceneurovae.run_folder import RunFolder

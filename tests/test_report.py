@@ -27,8 +27,8 @@ from ceneurovae.report.shown_windows import squares
 from ceneurovae.report.style import shortened
 from ceneurovae.results import VERSION
 from ceneurovae.run_folder import RunFolder
+from ceneurovae.runs import train_run
 from ceneurovae.scores import Score
-from ceneurovae.training import train_run
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the same on any backend, fastest on PyTorch"

@@ -15,10 +15,10 @@ from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, import_h5, train
 from ceneurovae.decoding import windows_to_decode
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.model.mlp import MLP
+from ceneurovae.recipe import jit_choice
 from ceneurovae.results import Evaluation
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.selection import deviance
-from ceneurovae.training import jit_choice
 
 
 def new_model(**fields):

@@ -54,7 +54,7 @@ def training_at_work(
     try:
         with keras_at_work(backend, quiet or not first) as progress:
             from ceneurovae.progress import FitProgress
-            from ceneurovae.training import BATCH_SIZE
+            from ceneurovae.recipe import BATCH_SIZE
 
             callbacks: list[Any] = [FitProgress(progress, batch_size or BATCH_SIZE)]
             if tensorboard and first:

@@ -160,7 +160,7 @@ def train(
         backend = backend or run.environment["backend"]
         batch_size = run.training["batch_size"]
         with training_at_work(resume, backend, quiet, batch_size, tensorboard, first) as callbacks:
-            from ceneurovae.training import resume_run
+            from ceneurovae.runs import resume_run
 
             evaluation = resume_run(resume, retries, callbacks, 0, distribute)
         if evaluation is not None:
@@ -175,7 +175,7 @@ def train(
         check_free(out, overwrite)
     splits, model_config = read_data(given)
     with training_at_work(out, backend, quiet, batch_size, tensorboard, first) as callbacks:
-        from ceneurovae.training import train_run
+        from ceneurovae.runs import train_run
 
         evaluation = train_run(
             splits,

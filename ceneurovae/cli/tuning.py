@@ -130,7 +130,7 @@ def tune(
         with console.progress_bar(quiet) as progress:
             console.choose_backend(shared["backend"], ENVIRONMENT)
             console.import_keras(progress)
-            from ceneurovae import hypermodel, tuning
+            from ceneurovae import hypermodel, recipe, tuning
             from ceneurovae.pipeline import stream
             from ceneurovae.search_table import showing_trials
 
@@ -146,7 +146,7 @@ def tune(
         if searched is None:
             searched = {n: values for n, values in hypermodel.SPACE.items() if n not in given}
         settings = {name: shared[name] for name in hypermodel.SETTINGS if name not in searched}
-        size = shared["batch_size"] or tuning.BATCH_SIZE
+        size = shared["batch_size"] or recipe.BATCH_SIZE
         train_ds, valid_ds, _ = stream(splits, size, seed=shared["seed"])
         with showing_trials(objective, quiet) as report:
             result = tuning.tune(
@@ -194,7 +194,7 @@ def _tune_population(
     from ceneurovae.population import space_for
     from ceneurovae.population_table import showing_members
     from ceneurovae.ray_tuning import tune_population
-    from ceneurovae.training import BATCH_SIZE
+    from ceneurovae.recipe import BATCH_SIZE
 
     if space is None:
         space = {n: values for n, values in space_for(config).items() if n not in given}

@@ -28,7 +28,7 @@ def step_time(backbone, seq_len, channels, patience):
     import numpy as np
 
     from ceneurovae import NeuroBehaviorVAE, VAEConfig
-    from ceneurovae.training import jit_choice
+    from ceneurovae.recipe import jit_choice
 
     class Clock(keras.callbacks.Callback):
         """Times of the epochs in seconds; stops training when there are enough."""

@@ -48,7 +48,7 @@ def timed_start(started, marks_file, arguments):
     mark()
 
     def watch_training():
-        import ceneurovae.training  # noqa: F401
+        import ceneurovae.runs  # noqa: F401
         from ceneurovae import NeuroBehaviorVAE, callbacks
 
         mark()

@@ -59,7 +59,7 @@ def ours(splits, latents, seed, refit=False, **config):
     from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, train
     from ceneurovae.config import groups_of
     from ceneurovae.pipeline import stream
-    from ceneurovae.training import BATCH_SIZE
+    from ceneurovae.recipe import BATCH_SIZE
 
     start = time.perf_counter()
     keras.utils.set_random_seed(seed)

@@ -26,7 +26,7 @@ from quality_data import named
 
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, train
 from ceneurovae.pipeline import stream
-from ceneurovae.training import BATCH_SIZE
+from ceneurovae.recipe import BATCH_SIZE
 
 LATENTS, PATIENCE, MARGIN = 32, 20, 0.005
 

@@ -48,7 +48,7 @@ from ceneurovae import NeuroBehaviorVAE, VAEConfig, console, split_datasets, tra
 from ceneurovae.callbacks import SAVE_EVERY_S, Checkpoints
 from ceneurovae.pipeline import make_dataset
 from ceneurovae.progress import FitProgress
-from ceneurovae.training import jit_choice, make_optimizer
+from ceneurovae.recipe import jit_choice, make_optimizer
 
 BACKBONES = ("mlp", "conv", "gru", "transformer")
 SEQ_LEN, CHANNELS, LATENTS = 100, 3, 32
@@ -243,7 +243,7 @@ def measure(config, batch_size, masks, arguments):
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch("ceneurovae.console.messages", Console(file=io.StringIO())),
-        mock.patch("ceneurovae.training.Checkpoints", turns.checkpoints),
+        mock.patch("ceneurovae.course.Checkpoints", turns.checkpoints),
         console.progress_bar() as progress,
         suppress(EnoughError),
     ):

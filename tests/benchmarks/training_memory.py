@@ -20,7 +20,7 @@ from quality_data import named
 
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, train
 from ceneurovae.pipeline import stream
-from ceneurovae.training import BATCH_SIZE
+from ceneurovae.recipe import BATCH_SIZE
 
 MIB = 2**20
 SETTLED = 5  # epochs, after which memory should not grow

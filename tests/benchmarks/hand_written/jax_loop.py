@@ -9,7 +9,7 @@ import numpy as np
 from ceneurovae.model.encoder import SQUEEZED_DIM
 from ceneurovae.model.mlp import CLIP
 from ceneurovae.model.positional_encoding import sinusoidal_table
-from ceneurovae.training import LARGEST_GRADIENT, LEFT, RISING, WEIGHT_DECAY
+from ceneurovae.recipe import LARGEST_GRADIENT, LEFT, RISING, WEIGHT_DECAY
 from hand_written import LEARNING_RATE, projection
 
 KERNEL_SIZE = 3

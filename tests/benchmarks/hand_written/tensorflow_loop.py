@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ceneurovae import NeuroBehaviorVAE
-from ceneurovae.training import make_optimizer
+from ceneurovae.recipe import make_optimizer
 from hand_written import LEARNING_RATE, projection
 
 

@@ -1,0 +1,66 @@
+"""A fit of Keras that goes on from a `FitState`, as every training of this package has it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ceneurovae.callbacks import FollowEpoch, WatchLoss
+from ceneurovae.checkpoint import FitState
+from ceneurovae.hints import Data
+from ceneurovae.model import NeuroBehaviorVAE
+from ceneurovae.recipe import Recipe, jit_choice, make_optimizer
+
+
+def prepare(model: NeuroBehaviorVAE, recipe: Recipe, steps: int, state: FitState) -> None:
+    """Compiles a model, with an optimizer that is built, and gives it the variables of a state.
+
+    Args:
+        model: `NeuroBehaviorVAE`, built.
+        recipe: `Recipe`; its epochs are those of the whole training.
+        steps: Training steps in an epoch.
+        state: `FitState`; one without variables leaves the model those that it has.
+    """
+    jit = jit_choice(model.config) if recipe.jit_compile is None else recipe.jit_compile
+    model.mixed_precision = recipe.mixed_precision
+    optimizer = make_optimizer(recipe.lr * state.rate, recipe.epochs * steps)
+    model.compile(optimizer=optimizer, jit_compile=jit)
+    # TensorFlow traces a step twice that makes variables.
+    optimizer.build(model.trainable_variables)
+    if state.variables:
+        state.give(model)
+
+
+def fit(
+    model: NeuroBehaviorVAE,
+    data: Data,
+    recipe: Recipe,
+    state: FitState,
+    epochs: int,
+    callbacks: Sequence[Any] = (),
+    in_step: bool = False,
+    **arguments: Any,
+) -> None:
+    """`model.fit` from the epoch of a state on: KL schedule, order of the data, an eye on the loss.
+
+    Args:
+        model: `NeuroBehaviorVAE`, from `prepare`.
+        data: Dataset of batches, which shuffles itself.
+        recipe: `Recipe`.
+        state: `FitState`. Callbacks move it on, but for its `least_loss`.
+        epochs: The epoch to end before, from 0.
+        callbacks: Further Keras callbacks, called after those that every fit has.
+        in_step: Whether others fit with this process, which all have to end at the same batch.
+        **arguments: Further arguments of `keras.Model.fit`.
+
+    Raises:
+        DivergenceError: if the loss is no longer finite, or explodes.
+    """
+    watch = WatchLoss(state, model.decoder.seq_len * model.decoder.channels)
+    watch.async_safe = not in_step
+    model.fit(
+        data,
+        epochs=epochs,
+        initial_epoch=state.epoch,
+        shuffle=False,  # the data does it
+        callbacks=[recipe.annealing(), watch, FollowEpoch(data, recipe.seed), *callbacks],
+        **arguments,
+    )
