@@ -5,7 +5,8 @@
 
 Trains with default settings but for 200 epochs, into a run folder, on three behaviours of seven
 worms, and prints the resident memory of the process after epochs, how much it grew after the fifth,
-and its peak, imports and all that follows the fit included. It reads `/proc`, so it needs Linux.
+and its peak, imports and all that follows the fit included. Threads share one arena of memory, as
+they do on the command line. It reads `/proc`, so it needs Linux.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import keras
 from quality_data import named
 
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, train
+from ceneurovae.arenas import share_one_arena
 from ceneurovae.pipeline import stream
 from ceneurovae.recipe import BATCH_SIZE
 
@@ -45,6 +47,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.epochs <= SETTLED:
         parser.error(f"--epochs must be more than {SETTLED}.")
+    share_one_arena()
     [data] = named(["behavior"])
     splits = data.splits(0)
     if splits is None:
