@@ -7,12 +7,14 @@ import subprocess
 import sys
 import urllib.request
 import warnings
+from importlib.metadata import PackageNotFoundError, distribution
 
 import keras
 import numpy as np
 import onnxruntime
 import pytest
 from conftest import ROOT, make_windows, tiny_config
+from packaging.requirements import Requirement
 
 from ceneurovae import NeuroBehaviorVAE, cli, export_onnx, export_saved_model
 from ceneurovae.config import BACKBONES
@@ -21,10 +23,6 @@ from ceneurovae.onnx_export import load_onnx, write_onnx
 from ceneurovae.run_folder import RunFolder
 
 BACKEND = keras.backend.backend()
-# Makes `import ceneurovae` and `import keras` fail, as where only TensorFlow is installed.
-BLOCK = "import sys\nsys.modules.update(dict.fromkeys(('ceneurovae', 'keras', 'jax', 'torch')))\n"
-
-
 # On the other backends the model is loaded under TensorFlow too, and then this is the same.
 under_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="the same on any backend")
 
@@ -52,11 +50,36 @@ def exported(tmp_path_factory):
     return model, path
 
 
-def test_a_saved_model_runs_without_this_package(exported, tmp_path):
+@pytest.fixture(scope="module")
+def only_tensorflow(tmp_path_factory):
+    """A folder with TensorFlow and all that it requires, and nothing else, as links."""
+    folder = tmp_path_factory.mktemp("packages")
+    wanted, found = ["tensorflow"], set()
+    while wanted:
+        name = wanted.pop()
+        try:
+            package = distribution(name)
+        except PackageNotFoundError:  # it is part of another, or of no use here
+            continue
+        for top in {file.parts[0] for file in package.files} - {".."}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(package.locate_file(top))
+        required = map(Requirement, package.requires or ())
+        names = {r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})}
+        wanted += names - found
+        found |= names
+    return folder
+
+
+def test_a_saved_model_runs_where_only_tensorflow_is(exported, only_tensorflow, tmp_path):
     model, path = exported
     x, z = make_windows(7, seed=1), np.random.default_rng(0).normal(size=(7, 2)).astype("float32")
     np.savez(tmp_path / "in.npz", x=x, z=z)
-    code = BLOCK + (
+    code = (
+        "import importlib.util, sys\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "others = 'ceneurovae', 'jax', 'torch', 'sklearn'\n"
+        "assert not any(map(importlib.util.find_spec, others))\n"
         "import numpy as np, tensorflow as tf\n"
         "model = tf.saved_model.load(sys.argv[1])\n"
         "given, found = np.load('in.npz'), {}\n"
@@ -66,10 +89,10 @@ def test_a_saved_model_runs_without_this_package(exported, tmp_path):
         "        outputs = signature(**{key: tf.constant(given[key][:count])})\n"
         "        for output, value in outputs.items():\n"
         "            found[f'{name} {output} {count}'] = value.numpy()\n"
-        "assert sys.modules['ceneurovae'] is sys.modules['keras'] is None\n"
         "np.savez('out.npz', **found)\n"
     )
-    command = [sys.executable, "-c", code, str(path)]
+    # Without the folder of what is installed for this Python.
+    command = [sys.executable, "-I", "-S", "-c", code, str(path), str(only_tensorflow)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scale = keras.ops.convert_to_numpy(model.scaler.std)
@@ -107,12 +130,13 @@ def test_metadata_says_what_there_is(exported):
     assert max(metadata["largest_differences"].values()) < 1e-3
 
 
-def test_the_example_in_the_readme_serves_a_window_with_gaps(exported, tmp_path):
+def test_the_example_in_the_readme_serves_a_window_with_gaps(exported, only_tensorflow, tmp_path):
     model, path = exported
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     (code,) = (block for block in blocks if "HTTPServer" in block)
-    (tmp_path / "serve.py").write_text(BLOCK + code)
-    command = [sys.executable, "serve.py", str(path), "0"]
+    packages = f"import sys\nsys.path.insert(0, {str(only_tensorflow)!r})\n"
+    (tmp_path / "serve.py").write_text(packages + code)
+    command = [sys.executable, "-I", "-S", "serve.py", str(path), "0"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         try:
             address = server.stdout.readline().strip()
