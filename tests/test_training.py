@@ -127,6 +127,7 @@ def test_training_adapts_only_what_is_not_adapted(windows):
     np.testing.assert_array_equal(before, keras.ops.convert_to_numpy(model.scaler.std))
 
 
+@pytest.mark.once
 def test_datasets_are_batched_anew_where_the_size_differs(simulated_worms):
     train_ds, valid_ds = import_h5(simulated_worms, ["behavior"], seq_len=12, batch_size=8)
     counts = []
@@ -396,6 +397,7 @@ def test_mixed_precision_is_for_networks_in_training_steps(windows, monkeypatch)
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
 
 
+@pytest.mark.once
 def test_streaming_and_memory_train_alike(simulated_worms):
     history = {}
     for memory_gb in (None, 0):
