@@ -18,7 +18,7 @@ from ceneurovae.hints import Data
 OBJECTIVE = "val_elbo"
 # Seconds between the checkpoints of short epochs.
 SAVE_EVERY_S = 20
-# A loss so many times that of the first batch, or so much per value of a window where that is more:
+# A loss so many times the least one so far, or so much per value of a window where that is more:
 # with a noise level of a thousandth, an error of a few deviations is thousands of nats.
 EXPLODED = 1e6
 
