@@ -98,13 +98,16 @@ def default_epochs(steps: int) -> int:
 
 
 def jit_choice(config: VAEConfig) -> bool | str:
-    """Whether to compile the training step: as Keras decides, but for one case.
+    """Whether to compile the training step with XLA: as Keras decides, but for one case.
 
-    On a CPU, Keras leaves XLA off under TensorFlow. A GRU then runs at 0.6 of the speed of a
-    hand-written loop, with XLA at 1.4 of it.
+    On a CPU, Keras leaves XLA off under TensorFlow. With it a GRU runs at 1.4 of the speed of a
+    hand-written loop, without at 0.6, and an LSTM twice as fast as without. Convolutions are slower
+    with it; attention takes as long; and what it gains with `mlp`, a fifth, it takes to compile.
     """
-    if config.backbone == "gru" and keras.backend.backend() == "tensorflow":
-        return True
+    recurrent = config.backbone in ("gru", "lstm")
+    if recurrent and keras.backend.backend() == "tensorflow":
+        # On a GPU, Keras has kernels for them, which XLA does not.
+        return "auto" if keras.distribution.list_devices("gpu") else True
     return "auto"
 
 
