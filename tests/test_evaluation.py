@@ -114,6 +114,7 @@ def test_baselines_are_fitted_to_scaled_training_windows(fitted):
     assert result.train.r2 == evaluate(model, train, refine=0, imputation=False).test.r2
 
 
+@pytest.mark.once
 def test_scores_do_not_depend_on_how_windows_are_put_together(fitted):
     model, x = fitted
     whole, parts = (

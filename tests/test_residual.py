@@ -148,6 +148,7 @@ def test_it_is_saved_with_the_model(windows, tmp_path):
     np.testing.assert_allclose(loaded.impute(windows), model.impute(windows), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.once
 def test_the_choices_fit_the_data(windows):
     model = moved_model(windows)
     rng = np.random.default_rng(0)

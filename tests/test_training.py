@@ -349,6 +349,7 @@ class Numbers(keras.callbacks.Callback):
         self.seen.append((epoch, self.data.epoch.number))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("memory_gb", [None, 0])
 def test_data_is_shuffled_for_the_epoch_of_training(simulated_worms, memory_gb):
     data, valid = import_h5(simulated_worms, seq_len=12, stride=4, memory_gb=memory_gb)
