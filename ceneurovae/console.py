@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,9 @@ def progress_bar(quiet: bool = False) -> "Iterator[Progress]":
     before, messages.quiet = messages.quiet, quiet
     try:
         disable = quiet or not messages.is_terminal
-        with Progress(*columns, console=messages, disable=disable) as progress:
+        progress = Progress(*columns, console=messages, disable=disable)
+        # One that is disabled would end with an empty line, in older releases of rich.
+        with nullcontext() if disable else progress:
             yield progress
     finally:
         messages.quiet = before
