@@ -34,7 +34,15 @@ __all__ = sorted(_HOME_OF)
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ceneurovae.report' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"ceneurovae.report.{_HOME_OF[name]}"), name)
+    try:
+        home = importlib.import_module(f"ceneurovae.report.{_HOME_OF[name]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "matplotlib":
+            raise
+        raise ImportError(
+            "matplotlib is not installed: pip install 'ceneurovae[report]'."
+        ) from error
+    return getattr(home, name)
 
 
 def __dir__() -> list[str]:

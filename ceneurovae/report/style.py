@@ -4,14 +4,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+import matplotlib
 from matplotlib.figure import Figure
-
-try:
-    import matplotlib
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-except ImportError as error:
-    raise ImportError("matplotlib is not installed: pip install 'ceneurovae[report]'.") from error
+from matplotlib.patches import Patch
 
 P = ParamSpec("P")
 
