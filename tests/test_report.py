@@ -8,7 +8,6 @@ import sys
 import time
 import warnings
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import h5py
 import keras
