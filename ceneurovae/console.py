@@ -123,6 +123,9 @@ def tracker(progress: "Progress") -> Callable[..., Iterator[Any]]:
 
 def import_keras(progress: "Progress") -> None:
     """Imports TensorFlow and Keras, which takes seconds, without their start-up messages."""
+    from ceneurovae.arenas import share_one_arena
+
+    share_one_arena()
     task = progress.add_task("Loading Keras", total=None, note="")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

@@ -20,10 +20,8 @@ def keras_at_work(backend: str | None, quiet: bool) -> "Iterator[Progress]":
         quiet: Whether nothing is shown or said.
     """
     from ceneurovae import console
-    from ceneurovae.arenas import share_one_arena
     from ceneurovae.tracking import showing
 
-    share_one_arena()
     with console.progress_bar(quiet) as progress, showing(console.tracker(progress)):
         console.choose_backend(backend)
         console.import_keras(progress)
