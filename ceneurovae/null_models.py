@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ceneurovae.hints import JSON, PathLike
-from ceneurovae.import_data import reload_splits
-from ceneurovae.refitting import held_out, reconstruction_score, refit
-from ceneurovae.run_folder import RunFolder
+from ceneurovae.refitting import held_out, reconstruction_score, refit, run_to_refit
 from ceneurovae.splits import Splits
 from ceneurovae.surrogates import shifted_splits, shuffled_splits
 from ceneurovae.tracking import tracked
@@ -42,12 +40,7 @@ def null_control(path: PathLike, refits: int = 3, splits: Splits | None = None) 
     Raises:
         ValueError: if the run is not finished, has one channel, or does not fit into memory.
     """
-    if not isinstance(refits, int) or refits < 1:
-        raise ValueError(f"refits is {refits!r}, expected a whole number of at least 1.")
-    run = RunFolder(path)
-    run.require_finished()
-    if splits is None:
-        splits = reload_splits(run.manifest)
+    run, splits = run_to_refit(path, refits, splits)
     split, windows = held_out(splits)
     own = run.training["seed"]
     found = run.read_control("null") or {"shifted": [], "time_shuffled": None}

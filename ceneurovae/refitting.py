@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from ceneurovae.hints import PathLike
+from ceneurovae.import_data import reload_splits
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.pipeline import stream
 from ceneurovae.recipe import Recipe
@@ -14,6 +15,26 @@ from ceneurovae.scores import Score
 from ceneurovae.splits import Splits
 from ceneurovae.training import train
 from ceneurovae.windows import Windows
+
+
+def run_to_refit(
+    path: PathLike, refits: int, splits: Splits | None = None
+) -> tuple[RunFolder, Splits]:
+    """A finished run that is to be trained again so many times, and its `Splits`.
+
+    Args:
+        path: Run folder.
+        refits: How many times, at least 1.
+        splits: The run's `Splits`; by default its files are read again.
+
+    Raises:
+        ValueError: if `refits` cannot be used, or the run is not finished.
+    """
+    if not isinstance(refits, int) or refits < 1:
+        raise ValueError(f"refits is {refits!r}, expected a whole number of at least 1.")
+    run = RunFolder(path)
+    run.require_finished()
+    return run, reload_splits(run.manifest) if splits is None else splits
 
 
 def refit(

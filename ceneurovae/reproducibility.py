@@ -8,9 +8,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 
 from ceneurovae.hints import JSON, Array, PathLike
-from ceneurovae.import_data import reload_splits
 from ceneurovae.model.scaler import some_windows
-from ceneurovae.refitting import held_out, refit
+from ceneurovae.refitting import held_out, refit, run_to_refit
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.splits import Splits
 from ceneurovae.tracking import tracked
@@ -44,12 +43,7 @@ def seed_agreement(path: PathLike, refits: int = 3, splits: Splits | None = None
     Raises:
         ValueError: if the run is not finished or set no data aside.
     """
-    if not isinstance(refits, int) or refits < 1:
-        raise ValueError(f"refits is {refits!r}, expected a whole number of at least 1.")
-    run = RunFolder(path)
-    run.require_finished()
-    if splits is None:
-        splits = reload_splits(run.manifest)
+    run, splits = run_to_refit(path, refits, splits)
     split, windows = held_out(splits)
     own, refine = run.training["seed"], run.refine_steps()
     data = [
