@@ -16,6 +16,7 @@ from ceneurovae.model import (
     PositionalEncoding,
     Sampling,
     TransformerBackbone,
+    recurrence,
 )
 from ceneurovae.model.hidden_patterns import KINDS
 
@@ -157,3 +158,27 @@ def test_mixed_precision(case):
         assert keras.backend.standardize_dtype(result.dtype) == "bfloat16"
         assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(result, "float32"))).all()
     assert {w.dtype for w in layer.trainable_weights} <= {"float32"}
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_fused_recurrence_is_that_of_keras(kind, dtype):
+    """On a CPU under PyTorch, another kernel computes it; values and gradients, and in symbols."""
+    own = getattr(recurrence, kind)(4, dtype=dtype)
+    theirs = getattr(keras.layers, kind)(4, return_sequences=True, dtype=dtype)
+    x = draw([(7, 3)])[0]
+    rng = np.random.default_rng(1)
+    results = []
+    for layer in (theirs, own):
+        model = keras.Sequential([keras.Input((7, 3)), layer])
+        if not results:
+            weights = [rng.normal(size=weight.shape) for weight in model.weights]
+        model.set_weights(weights)
+        model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
+        outputs = model.predict(x, verbose=0)
+        model.fit(x, np.ones_like(outputs), batch_size=len(x), epochs=1, verbose=0)
+        steps = [new - old for new, old in zip(model.get_weights(), weights, strict=True)]
+        results.append([outputs, *steps])
+    for expected, found in zip(*results, strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(found, expected, atol=1e-6 if dtype == "float32" else 0.02)

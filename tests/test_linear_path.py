@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from ceneurovae import NeuroBehaviorVAE
 from ceneurovae.evaluation import log_importance_weights
-from ceneurovae.model import LinearPath
+from ceneurovae.model import LinearPath, linear_path
 from ceneurovae.model.linear_path import SHRINKAGES, fit_subspace
 from ceneurovae.model.missing import interpolate
 
@@ -50,6 +50,18 @@ def test_missing_values_are_interpolated_in_time():
             if len(seen):
                 expected = np.interp(np.arange(9), seen, window[seen, channel])
             np.testing.assert_allclose(result[:, channel], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_few_channels_are_computed_another_way_with_the_same_result(monkeypatch):
+    x = factor_data(20)
+    path, _ = fitted_path(x, shrinkage=0.5)
+    found = []
+    for few in (CHANNELS, 0):
+        monkeypatch.setattr(linear_path, "FEW_CHANNELS", few)
+        scores = as_numpy(path.project(x))
+        found.append((scores, as_numpy(path.inverse(scores[:, :4]))))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_components_are_orthonormal_and_a_full_basis_loses_nothing():

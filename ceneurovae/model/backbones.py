@@ -6,6 +6,7 @@ import keras
 
 from ceneurovae.hints import JSON, Shape, Tensor
 from ceneurovae.model.positional_encoding import PositionalEncoding
+from ceneurovae.model.recurrence import GRU, LSTM
 
 
 class _Backbone(keras.layers.Layer):
@@ -91,8 +92,7 @@ class _RecurrentBackbone(_Backbone):
     ) -> None:
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)
         self.recurrences = [
-            self.CELL(hidden_dim, return_sequences=True, dtype=self.dtype_policy)
-            for _ in range(num_layers)
+            self.CELL(hidden_dim, dtype=self.dtype_policy) for _ in range(num_layers)
         ]
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
@@ -118,7 +118,7 @@ class GRUBackbone(_RecurrentBackbone):
         dropout: Share of units dropped after each layer in training.
     """
 
-    CELL = keras.layers.GRU
+    CELL = GRU
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -134,7 +134,7 @@ class LSTMBackbone(_RecurrentBackbone):
         dropout: Share of units dropped after each layer in training.
     """
 
-    CELL = keras.layers.LSTM
+    CELL = LSTM
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")

@@ -105,15 +105,30 @@ class LinearPath(keras.layers.Layer):
         """
         scores = ops.cast(scores, "float32")
         coefficients = ops.matmul(scores, self.mixing[: scores.shape[-1]])
+        if self.channels <= FEW_CHANNELS:
+            windows = ops.matmul(coefficients, self._products())
+            return ops.reshape(windows, (-1, self.seq_len, self.channels))
         shape = (-1, self.cosines, self.channel_components)
         in_channels = ops.matmul(ops.reshape(coefficients, shape), self.channel_basis)
         return ops.matmul(ops.transpose(ops.cast(self.time_basis, "float32")), in_channels)
 
     def _coefficients(self, x: Tensor) -> Tensor:
-        """`(B, K * P)`: products of cosines and channel components."""
+        """`(B, K * P)`: what windows are made of, in products of cosines and channel components."""
+        if self.channels <= FEW_CHANNELS:
+            windows = ops.reshape(x, (-1, self.seq_len * self.channels))
+            return ops.matmul(windows, ops.transpose(self._products()))
         components = ops.matmul(x, ops.transpose(self.channel_basis))
         coefficients = ops.matmul(ops.cast(self.time_basis, "float32"), components)
         return ops.reshape(coefficients, (-1, self.features))
+
+    def _products(self) -> Tensor:
+        """`(K * P, T * C)`: each of those products as a window.
+
+        Where channels are few, one product of matrices is faster than many small ones.
+        """
+        cosines = ops.cast(self.time_basis, "float32")[:, None, :, None]
+        products = cosines * ops.convert_to_tensor(self.channel_basis)[None, :, None, :]
+        return ops.reshape(products, (self.features, self.seq_len * self.channels))
 
     def expectation(self, z: Tensor) -> Tensor:
         """Scores `w * z`: as many as there are latents, or components.
