@@ -260,7 +260,8 @@ def rows_of(data, arguments):
             if arguments.plain:
                 yield {**own, "method": "plain VAE", **task.baseline(PlainVAE(latents, seed))}
             if arguments.ours:
-                config = {"backbone": arguments.backbone} if arguments.backbone else {}
+                chosen = {"backbone": arguments.backbone, "hidden_dim": arguments.hidden_dim}
+                config = {name: value for name, value in chosen.items() if value}
                 for method, row in task.ours(latents, seed, **config):
                     yield {**own, "method": method, **config, **row}
 
@@ -302,6 +303,7 @@ def main():
     parser.add_argument("--latents", nargs="+", type=int, default=[8, 32])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--backbone", help="another than the default")
+    parser.add_argument("--hidden-dim", type=int, help="another width than the default")
     parser.add_argument("--refit", action="store_true", help="fit all to train and validation")
     parser.add_argument("--no-plain", dest="plain", action="store_false", help="no plain VAE")
     parser.add_argument("--no-ours", dest="ours", action="store_false", help="baselines only")
