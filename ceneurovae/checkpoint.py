@@ -29,7 +29,7 @@ class FitState:
         rate: What retries have multiplied the learning rate by.
         least_loss: The smallest size of the loss after any batch so far.
         choices: What was chosen on validation data, in `refit`.
-        shrinkage: That of the linear path.
+        subspace: What the linear path was fitted with.
         variables: All of the model, with the states of its random generators, NumPy arrays.
         optimizer: Those of the optimizer; none before its first step.
     """
@@ -43,7 +43,7 @@ class FitState:
     rate: float = 1.0
     least_loss: float | None = None
     choices: JSON | None = None
-    shrinkage: Any = None
+    subspace: JSON = field(default_factory=dict)
     variables: list[Array] = field(default_factory=list)
     optimizer: list[Array] = field(default_factory=list)
     best_weights: list[Array] = field(default_factory=list)
@@ -107,7 +107,10 @@ class FitState:
     def _load(cls, file: Any) -> Self:
         with np.load(file, allow_pickle=False) as arrays:
             numbers = json.loads(str(arrays["state"]))
-            numbers.pop("first_loss", None)  # of earlier versions, which had no `least_loss`
+            # Of earlier versions, which had no `least_loss`, and no `slowness`.
+            numbers.pop("first_loss", None)
+            if "shrinkage" in numbers:
+                numbers["subspace"] = {"shrinkage": numbers.pop("shrinkage")}
             state = cls(**numbers)
             for name in LISTS:
                 count = sum(key.startswith(f"{name}/") for key in arrays.files)

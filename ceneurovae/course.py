@@ -71,7 +71,7 @@ class Course:
             if not self.model.adapted:
                 with working("Fitting scaler and linear path"):
                     self.model.adapt(*self.given)
-            self.state.shrinkage = self.model.shrinkage
+            self.state.subspace = dict(self.model.subspace)
             self.state.take(self.model)
             self._write()
         self._build()
@@ -198,7 +198,7 @@ class Course:
         last = self.state.rows[-1]["epoch"]
         choices["epoch"] = self.state.best_epoch if choices.pop("weights") else last
         choices["residual"] = self.model.adapt_residual(*self.given)
-        choices["shrinkage"] = self.state.shrinkage
+        choices |= self.state.subspace
         refit = self.recipe.refit
         self.state = FitState(
             phase="refit" if refit else "done",
@@ -206,7 +206,7 @@ class Course:
             rate=self.state.rate,
             least_loss=self.state.least_loss,
             choices=choices,
-            shrinkage=self.state.shrinkage,
+            subspace=self.state.subspace,
             best_weights=weights_of(self.model) if refit else [],
         )
 
@@ -225,7 +225,8 @@ class Course:
         if not fresh.built:
             fresh.build((None, model.decoder.seq_len, model.decoder.channels))
         if self.machines.first and not self.state.variables:
-            fresh.adapt(data, shrinkage=choices["shrinkage"], scaler=model.scaler)
+            subspace = {name: choices[name] for name in self.state.subspace}
+            fresh.adapt(data, scaler=model.scaler, **subspace)
             self.state.take(fresh)
         self._follow_first(fresh)
         if choices["decoder_gain"] > 0:

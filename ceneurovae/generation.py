@@ -50,7 +50,7 @@ def train_generation(
     keras.utils.set_random_seed(seed)
     if not state.variables:
         model.adapt(train_ds, valid_ds)
-        state.shrinkage = model.shrinkage
+        state.subspace = dict(model.subspace)
         state.take(model)
     prepare(model, recipe, steps, state)
     end = state.epoch + population.epochs_per_generation

@@ -29,9 +29,9 @@ def factor_data(count, factors=2, noise=0.5, seed=0):
 def fitted_path(x, latents=2, **settings):
     path = LinearPath(*x.shape[1:])
     path.build()
-    fitted, shrinkage = fit_subspace(path, lambda: [x], latents, **settings)
+    fitted, chosen = fit_subspace(path, lambda: [x], latents, **settings)
     path.assign(fitted)
-    return path, shrinkage
+    return path, chosen
 
 
 def as_numpy(values):
@@ -125,9 +125,28 @@ def test_shrinkage_is_chosen_on_validation_data():
         return np.einsum("nm,mtc->ntc", rng.normal(size=(count, 80)), slow).astype("float32")
 
     train, valid = draw(10), draw(500)
-    _, shrinkage = fitted_path(train, latents=8, valid=lambda: [valid])
-    assert shrinkage in SHRINKAGES and shrinkage > 0
-    assert fitted_path(train, shrinkage=0.3)[1] == 0.3
+    _, chosen = fitted_path(train, latents=8, valid=lambda: [valid])
+    assert chosen["shrinkage"] in SHRINKAGES and chosen["shrinkage"] > 0
+    given = {"shrinkage": 0.3, "slowness": 1.5}
+    assert fitted_path(train, **given)[1] == given
+    assert fitted_path(train, valid=lambda: [valid], **given)[1] == given
+
+
+def test_slowness_is_chosen_where_recordings_drift():
+    """What changes within a window is the same later; what is slow has gone elsewhere."""
+    rng = np.random.default_rng(0)
+    fast = np.sin(np.arange(20))[:, None] * rng.normal(size=(3, 1, 4))
+
+    def draw(count, drift):
+        x = np.einsum("nm,mtc->ntc", rng.normal(size=(count, 3)), fast)
+        return (x + drift * rng.normal(size=(count, 1, 4))).astype("float32")
+
+    train, same, later = draw(300, 0.2), draw(300, 0.2), draw(300, 5.0)
+    assert fitted_path(train, latents=3, valid=lambda: [same])[1]["slowness"] == 0
+    path, chosen = fitted_path(train, latents=3, valid=lambda: [later])
+    assert chosen["slowness"] > 0
+    slow = as_numpy(path.inverse(np.eye(3, dtype="float32"))).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(20 * np.square(slow).sum(axis=(1, 2)), 1, atol=0.05)
 
 
 def linear_model(x, **fields):

@@ -16,6 +16,7 @@ MOST_CHANNEL_COMPONENTS = 40
 # Cosines in time: more where few channels leave room for them.
 COSINES_OF_FEW_CHANNELS, FEW_CHANNELS, COSINES = 40, 4, 24
 SHRINKAGES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+SLOWNESSES = (0.0, 1.0, 2.0, 4.0, 8.0)
 # Share of the variance that noise has at least, so that its logarithm stays finite.
 LEAST_NOISE = 1e-4
 
@@ -44,7 +45,7 @@ class LinearPath(keras.layers.Layer):
         `(B, T, C)`, scaled; NaN is interpolated in time.
 
     Output shape:
-        `(B, M)`, scores, most variance first. `inverse` goes back.
+        `(B, M)`, scores, the leading components first. `inverse` goes back.
     """
 
     def __init__(
@@ -179,38 +180,52 @@ def fit_subspace(
     latents: int,
     valid: Callable[[], Iterable[Array]] | None = None,
     shrinkage: float | None = None,
-) -> tuple[dict[str, Array], float]:
+    slowness: float | None = None,
+) -> tuple[dict[str, Array], JSON]:
     """What a `LinearPath` is to be, from training windows.
 
-    The second moments `S` of the coefficients are shrunk to their diagonal,
-    `(1 - a) S + a diag(S)`, before the components are taken: with fewer windows than coefficients,
-    leading components are else those of chance.
+    Before components are taken of the second moments `S` of the coefficients, these are made more
+    like what is to be expected of other windows. They are shrunk to their diagonal,
+    `(1 - a) S + a diag(S)`: with fewer windows than coefficients, leading components are else those
+    of chance. And the `k`-th cosine is multiplied by `(1 + k)^(-b / 2)`, so that slow ones go
+    first: recordings drift, and what happens later in one differs from what happened before by
+    what is slow.
 
     Args:
         path: The `LinearPath`, built.
         windows: Function that gives an iterable of batches `(n, T, C)`, scaled, with NaN.
         latents: Number `Z` of latents.
         valid: Likewise for validation windows, on which the shrinkage is chosen from 0, .1, .25,
-            .5, .75, .9 and 1, as that whose leading `Z` components capture most of their variance.
+            .5, .75, .9 and 1, and then the slowness from 0, 1, 2, 4 and 8, as those whose leading
+            `Z` components capture most of their variance.
         shrinkage: `a`, if it is not to be chosen; 0.25 where `valid` is `None` too.
+        slowness: `b`, if it is not to be chosen; 0 where `valid` is `None` too.
 
     Returns:
-        `(fitted, shrinkage)`: arguments of `LinearPath.assign`, and `a`.
+        `(fitted, chosen)`: arguments of `LinearPath.assign`, and `shrinkage` and `slowness`.
     """
     moment = sum(_second_moment(x.reshape(-1, x.shape[-1])) for x in _filled(windows()))
     channel_basis = np.linalg.eigh(moment)[1][:, ::-1][:, : path.channel_components].T
     path.channel_basis.assign(channel_basis.astype("float32"))
     moment, total = _coefficient_moment(path, windows)
-    if shrinkage is None:
-        shrinkage = 0.25
-        if valid is not None:
-            captured, _ = _coefficient_moment(path, valid)
-            shrinkage = max(
-                SHRINKAGES, key=lambda a: _captured(_components(moment, a, latents), captured)
-            )
-    mixing = _components(moment, shrinkage, path.components)
-    variances = np.einsum("mf,fg,mg->m", mixing, moment, mixing)
+
+    def components(count: int, **chosen: float) -> Array:
+        return _components(moment, path.cosines, count, **chosen)
+
+    chosen = {"shrinkage": 0.25, "slowness": 0.0}
+    given = {"shrinkage": shrinkage, "slowness": slowness}
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    if valid is not None:
+        captured, _ = _coefficient_moment(path, valid)
+        for name, values in (("shrinkage", SHRINKAGES), ("slowness", SLOWNESSES)):
+            if given[name] is None:
+                candidates = [chosen | {name: value} for value in values]
+                chosen = max(
+                    candidates, key=lambda c: _variance(components(latents, **c), captured).sum()
+                )
     kept = min(latents, path.components)
+    mixing = components(path.components, **chosen)
+    variances = _variance(mixing, moment)
     left = max(path.seq_len * path.channels - kept, 1)
     noise = max(total - variances[:kept].sum(), 0.0) / left
     noise = max(noise, LEAST_NOISE)
@@ -220,7 +235,7 @@ def fit_subspace(
         "variances": np.maximum(variances, 1.01 * noise),
         "noise": np.array(noise),
     }
-    return {name: value.astype("float32") for name, value in fitted.items()}, shrinkage
+    return {name: value.astype("float32") for name, value in fitted.items()}, chosen
 
 
 def _filled(batches: Iterable[Array]) -> Iterator[Array]:
@@ -247,11 +262,16 @@ def _coefficient_moment(
     return moment / count, total / count
 
 
-def _components(moment: Array, shrinkage: float, count: int) -> Array:
-    """The leading `count` eigenvectors of the shrunk moment, `(count, F)`."""
+def _components(
+    moment: Array, cosines: int, count: int, shrinkage: float, slowness: float
+) -> Array:
+    """The leading `count` eigenvectors of the moment, shrunk and made slower, `(count, F)`."""
     shrunk = (1 - shrinkage) * moment + shrinkage * np.diag(np.diag(moment))
-    return np.linalg.eigh(shrunk)[1][:, ::-1][:, :count].T
+    weights = (1.0 + np.arange(cosines)) ** (-slowness / 2)
+    weights = np.repeat(weights, len(moment) // cosines)
+    return np.linalg.eigh(weights[:, None] * shrunk * weights)[1][:, ::-1][:, :count].T
 
 
-def _captured(components: Array, moment: Array) -> float:
-    return np.einsum("mf,fg,mg->", components, moment, components)
+def _variance(components: Array, moment: Array) -> Array:
+    """Of the scores on each component."""
+    return np.einsum("mf,fg,mg->m", components, moment, components)

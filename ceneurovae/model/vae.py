@@ -100,7 +100,7 @@ class NeuroBehaviorVAE(MissingDataModel):
         if not isinstance(config, VAEConfig):
             raise ValueError(f"config is a {type(config).__name__}, expected a VAEConfig.")
         self.config = config
-        self.shrinkage: float | None = None
+        self.subspace: JSON = {}
         self.mixed_precision = False
         self.kl_weight = self.add_weight(
             shape=(), initializer="ones", trainable=False, dtype="float32", name="kl_weight"
@@ -249,15 +249,16 @@ class NeuroBehaviorVAE(MissingDataModel):
         data: Data,
         valid: Data = None,
         shrinkage: float | None = None,
+        slowness: float | None = None,
         scaler: ChannelScaler | None = None,
     ) -> None:
         """Fits scaler, linear path and noise level to training data.
 
         Args:
             data: Arrays `(N, T, C)`, `(x, mask)`, or a dataset of batches.
-            valid: Validation data, likewise, on which the shrinkage of the linear path is chosen.
-            shrinkage: It, if it is not to be chosen; see `fit_subspace`. The attribute `shrinkage`
-                tells it afterwards.
+            valid: Validation data, likewise, on which shrinkage and slowness of the linear path are
+                chosen; the attribute `subspace`, a dictionary, tells them afterwards.
+            shrinkage, slowness: They, if they are not to be chosen; see `fit_subspace`.
             scaler: `ChannelScaler` to take over, if the scaler is not to be fitted.
 
         Raises:
@@ -277,12 +278,13 @@ class NeuroBehaviorVAE(MissingDataModel):
         def scaled(data: Data) -> Callable[[], Iterable[Array]]:
             return lambda: map(self.scaler.as_numpy, some_windows(data))
 
-        fitted, self.shrinkage = fit_subspace(
+        fitted, self.subspace = fit_subspace(
             self.encoder.linear,
             scaled(data),
             self.config.latent_dim,
             None if valid is None else scaled(valid),
             shrinkage,
+            slowness,
         )
         self.encoder.linear.assign(fitted)
         self.decoder.linear.assign(fitted)
