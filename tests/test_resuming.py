@@ -278,3 +278,14 @@ def test_the_command_line_ends_with_130_and_resumes(simulated_worms, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Held-out test data" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path):
+    FitState(subspace={"shrinkage": 0.5, "slowness": 1.0}, epoch=3).write(tmp_path / "now.npz")
+    with np.load(tmp_path / "now.npz") as arrays:
+        numbers = json.loads(str(arrays["state"]))
+    del numbers["subspace"]
+    numbers |= {"shrinkage": 0.5, "first_loss": 2.0}
+    np.savez(tmp_path / "before.npz", state=np.array(json.dumps(numbers)))
+    state = FitState.read(tmp_path / "before.npz")
+    assert state.epoch == 3 and state.subspace == {"shrinkage": 0.5}

@@ -37,7 +37,7 @@ class LSTM(keras.layers.LSTM):
 
 
 def _loops_in_python(sequences: Tensor) -> bool:
-    return keras.backend.backend() == "torch" and sequences.device.type == "cpu"
+    return type(sequences).__module__ == "torch" and sequences.device.type == "cpu"
 
 
 def _reset_gate_first(weight: Tensor) -> Tensor:
