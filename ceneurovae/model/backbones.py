@@ -83,16 +83,16 @@ class ConvBackbone(_Backbone):
 
 
 class _RecurrentBackbone(_Backbone):
-    """Recurrent layers one on top of another; a subclass says of which kind in `CELL`."""
+    """Recurrent layers one on top of another; a subclass says of which kind in `_LAYER`."""
 
-    CELL: Any = None
+    _LAYER: Any = None
 
     def __init__(
         self, hidden_dim: int, num_layers: int = 2, dropout: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(hidden_dim, num_layers, dropout, **kwargs)
         self.recurrences = [
-            self.CELL(hidden_dim, dtype=self.dtype_policy) for _ in range(num_layers)
+            self._LAYER(hidden_dim, dtype=self.dtype_policy) for _ in range(num_layers)
         ]
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
@@ -118,7 +118,7 @@ class GRUBackbone(_RecurrentBackbone):
         dropout: Share of units dropped after each layer in training.
     """
 
-    CELL = GRU
+    _LAYER = GRU
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")
@@ -134,7 +134,7 @@ class LSTMBackbone(_RecurrentBackbone):
         dropout: Share of units dropped after each layer in training.
     """
 
-    CELL = LSTM
+    _LAYER = LSTM
 
 
 @keras.saving.register_keras_serializable(package="ceneurovae")

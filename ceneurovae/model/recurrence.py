@@ -9,7 +9,11 @@ from ceneurovae.hints import Tensor
 
 
 class GRU(keras.layers.GRU):
-    """`keras.layers.GRU` that gives `(B, T, H)`, without dropout or masks of its own."""
+    """`keras.layers.GRU` that gives `(B, T, H)`, without dropout or masks of its own.
+
+    Args:
+        units: Width `H`.
+    """
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, return_sequences=True, **kwargs)
@@ -24,7 +28,11 @@ class GRU(keras.layers.GRU):
 
 
 class LSTM(keras.layers.LSTM):
-    """`keras.layers.LSTM` that gives `(B, T, H)`, without dropout or masks of its own."""
+    """`keras.layers.LSTM` that gives `(B, T, H)`, without dropout or masks of its own.
+
+    Args:
+        units: Width `H`.
+    """
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(units, return_sequences=True, **kwargs)
