@@ -164,6 +164,11 @@ class VAEConfig:
         if value not in choices:
             raise ValueError(f"{name} is {value!r}, expected one of {', '.join(choices)}.")
 
+    @property
+    def maximises_elbo(self) -> bool:
+        """Whether training maximises the ELBO of what was observed, and nothing else."""
+        return not (self.hide or self.free_bits or self.capacity)
+
     @classmethod
     def names(cls) -> list[str]:
         """Names of the fields."""

@@ -16,7 +16,14 @@ from ceneurovae.fitting import fit, prepare
 from ceneurovae.hints import JSON, Data
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.scaler import iterate_batches, some_windows
-from ceneurovae.pipeline import is_dataset, joined, shuffled, steps_per_epoch
+from ceneurovae.pipeline import (
+    for_validation,
+    is_dataset,
+    joined,
+    shuffled,
+    steps_per_epoch,
+    whole_batches,
+)
 from ceneurovae.recipe import VALIDATIONS, Recipe
 from ceneurovae.run_folder import RunFolder
 from ceneurovae.selection import MOST_WINDOWS, select
@@ -53,8 +60,13 @@ class Course:
         self.train_ds, self.valid_ds = data
         if not is_dataset(self.train_ds):
             self.train_ds = shuffled(self.train_ds, recipe.batch_size, recipe.seed)
+        self.train_ds = whole_batches(self.train_ds)
+        if is_dataset(self.valid_ds):
+            self.valid_ds = for_validation(self.valid_ds, recipe.batch_size)
         self.steps = steps_per_epoch(self.train_ds, recipe.batch_size)
         self.saved_epoch: int | None = None
+        # A model that was compiled here, and the share of the learning rate it was compiled with.
+        self.compiled: tuple[NeuroBehaviorVAE, float] | None = None
         self.interruption = Interruption(how_to_go_on)
 
     def run(self, callbacks: Sequence[Any], verbose: Any) -> keras.callbacks.History:
@@ -73,6 +85,7 @@ class Course:
                     self.model.adapt(*self.given)
             self.state.subspace = dict(self.model.subspace)
             self.state.take(self.model)
+            self.state.optimizer = []  # one that the model was compiled with before is not used
             self._write()
         self._build()
         self._follow_first(self.model)
@@ -128,7 +141,7 @@ class Course:
             self.model,
             self.train_ds,
             recipe.epochs,
-            [KeepBest(self.state, recipe.warmup_epochs, patience), *callbacks],
+            [KeepBest(self.state, recipe.warmup_epochs, patience, recipe.trial), *callbacks],
             self.valid_ds,
             validation_freq=often,
             verbose=verbose,
@@ -166,9 +179,15 @@ class Course:
     ) -> None:
         state = self.state
         while True:
-            prepare(model, self.recipe, self.steps, state)
+            again = self.compiled == (model, state.rate)
+            prepare(model, self.recipe, self.steps, state, again)
+            self.compiled = (model, state.rate)
             if state.over or state.epoch >= epochs:
                 return
+            if self.recipe.give_up and state.phase == "fit" and state.epoch == 0:
+                # Before its first step the model is its linear path.
+                valid = arguments["validation_data"]
+                state.floor = float(model.evaluate(valid, verbose=0, return_dict=True)["elbo"])
             own = [self.interruption, *callbacks, Checkpoints(state, self._write)]
             try:
                 in_step = self.machines.several
@@ -176,6 +195,7 @@ class Course:
                 return
             except DivergenceError as error:
                 model.compile(optimizer=model.optimizer)
+                self.compiled = None
                 state.give(model)
                 if not self.retries:
                     raise
@@ -219,26 +239,27 @@ class Course:
         model = self.model
         choices: JSON = self.state.choices or {}
         model.set_weights(self.state.best_weights)
-        data = joined(self.given[0], self.given[1], self.recipe.batch_size)
+        likelihood = [np.array(weight) for weight in model.likelihood.get_weights()]
+        data = whole_batches(joined(self.given[0], self.given[1], self.recipe.batch_size))
         keras.utils.set_random_seed(self.recipe.seed)
-        fresh = NeuroBehaviorVAE.from_config(model.get_config())
-        if not fresh.built:
-            fresh.build((None, model.decoder.seq_len, model.decoder.channels))
         if self.machines.first and not self.state.variables:
+            fresh = NeuroBehaviorVAE.from_config(model.get_config())
+            if not fresh.built:
+                fresh.build((None, model.decoder.seq_len, model.decoder.channels))
             subspace = {name: choices[name] for name in self.state.subspace}
             fresh.adapt(data, scaler=model.scaler, **subspace)
             self.state.take(fresh)
-        self._follow_first(fresh)
+        self._follow_first(model)
         if choices["decoder_gain"] > 0:
             trained = (choices["epoch"] + 1) * self.steps
             steps = steps_per_epoch(data, self.recipe.batch_size)
             own = [callback.for_refit() for callback in callbacks if hasattr(callback, "for_refit")]
-            self._fit_on_devices(fresh, data, math.ceil(trained / steps), own, verbose=verbose)
-        fresh.decoder.gain.assign(choices["decoder_gain"])
-        fresh.encoder.gain.assign(choices["encoder_gain"])
-        for chosen, weight in zip(model.likelihood.weights, fresh.likelihood.weights, strict=True):
-            weight.assign(chosen)
-        model.set_weights(fresh.get_weights())
+            self._fit_on_devices(model, data, math.ceil(trained / steps), own, verbose=verbose)
+        else:
+            self.state.give(model)
+        model.decoder.gain.assign(choices["decoder_gain"])
+        model.encoder.gain.assign(choices["encoder_gain"])
+        model.likelihood.set_weights(likelihood)
         if self.machines.first:
             model.adapt_residual(data, choices=choices["residual"])
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ceneurovae.callbacks import FollowEpoch, WatchLoss
 from ceneurovae.checkpoint import FitState
 from ceneurovae.hints import Data
@@ -10,7 +12,9 @@ from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.recipe import Recipe, jit_choice, make_optimizer
 
 
-def prepare(model: NeuroBehaviorVAE, recipe: Recipe, steps: int, state: FitState) -> None:
+def prepare(
+    model: NeuroBehaviorVAE, recipe: Recipe, steps: int, state: FitState, again: bool = False
+) -> None:
     """Compiles a model, with an optimizer that is built, and gives it the variables of a state.
 
     Args:
@@ -18,7 +22,14 @@ def prepare(model: NeuroBehaviorVAE, recipe: Recipe, steps: int, state: FitState
         recipe: `Recipe`; its epochs are those of the whole training.
         steps: Training steps in an epoch.
         state: `FitState`; one without variables leaves the model those that it has.
+        again: Whether the model was prepared so before. It keeps its compiled functions, and its
+            optimizer begins anew.
     """
+    if again:
+        for variable in model.optimizer.variables:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        state.give(model)
+        return
     jit = jit_choice(model.config) if recipe.jit_compile is None else recipe.jit_compile
     model.mixed_precision = recipe.mixed_precision
     optimizer = make_optimizer(recipe.lr * state.rate, recipe.epochs * steps)

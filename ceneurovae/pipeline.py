@@ -19,6 +19,8 @@ PREFETCHED_BYTES = 1 << 25
 # Python hands windows to TensorFlow this many bytes at a time, whatever the size of a batch.
 BYTES_AT_ONCE = 1 << 22
 
+VALIDATION_FACTOR = 8
+
 
 class Epoch:
     """Which epoch the next pass through a data set is; each pass moves it on by one.
@@ -162,13 +164,44 @@ def in_batches(
     return make_dataset(windows, batch_size, shuffle, seed)
 
 
+def whole_batches(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """A shuffled dataset without the windows of an epoch that are left over and fill no batch.
+
+    Which ones those are, changes with the epoch. A batch of another size would have the training
+    step compiled a second time. Datasets that are not of `make_dataset`, or not shuffled, and those
+    of one small batch, are left as they are.
+    """
+    if getattr(dataset, "shuffle_seed", None) is None:
+        return dataset
+    whole = len(dataset.source) // dataset.batch_size
+    if whole in (0, int(dataset.cardinality())):
+        return dataset
+    return _made_from(dataset, dataset.take(whole), whole, dataset.batch_size)
+
+
 def steps_per_epoch(data: Data, batch_size: int) -> int:
-    """Batches of a dataset, or of `batch_size` windows of an array."""
+    """Training steps: batches of a dataset, or of `batch_size` windows of an array."""
     if not is_dataset(data):
         first = data[0] if isinstance(data, tuple) else data
-        return -(-len(first) // batch_size)
+        return max(1, len(first) // batch_size)
+    data = whole_batches(data)
     steps = int(data.cardinality())
     return steps if steps > 0 else sum(1 for _ in data)
+
+
+def for_validation(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """A dataset in batches of one size, which are compiled once, if there is such a size.
+
+    Args:
+        dataset: Of `make_dataset`; others are left as they are.
+        batch_size: Windows in a batch of it. As many at least, and `VALIDATION_FACTOR` times as
+            many at most, are in one afterwards.
+    """
+    count = len(getattr(dataset, "source", ()))
+    for size in range(min(count, VALIDATION_FACTOR * batch_size), batch_size, -1):
+        if count % size == 0:
+            return rebatched(dataset, size)
+    return dataset
 
 
 def joined(train: Data, valid: Data, batch_size: int = 32) -> tf.data.Dataset:
@@ -201,7 +234,8 @@ def _one_thread() -> tf.data.Options:
 def rebatched(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     """A dataset in batches of `batch_size`: itself if it has them already.
 
-    Its examples are counted once, so that Keras knows the length of an epoch.
+    Its examples are counted once, so that Keras knows the length of an epoch, unless it is of
+    `make_dataset`.
     """
 
     def size(batch: Any) -> int:
@@ -212,7 +246,9 @@ def rebatched(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         known = next((size(batch) for batch in dataset.take(1)), batch_size)
     if known == batch_size:
         return dataset
-    batches = -(-sum(map(size, dataset)) // batch_size)
+    source = getattr(dataset, "source", None)
+    count = sum(map(size, dataset)) if source is None else len(source)
+    batches = -(-count // batch_size)
     return _made_from(dataset, dataset.rebatch(batch_size), batches, batch_size)
 
 

@@ -21,6 +21,8 @@ WEIGHT_DECAY, LARGEST_GRADIENT = 0.01, 1.0
 WIDEST_FOR_XLA = 64
 # Times that many short epochs are interrupted to look at the validation data.
 VALIDATIONS = 40
+# Share of the epochs, but some epochs at least, that a network has after the ramp to show a gain.
+TRIAL, LEAST_TRIAL = 0.125, 3
 # The least of the whole numbers among the arguments of a training.
 LEAST = {"epochs": 1, "batch_size": 1, "warmup_epochs": 0, "patience": 1, "retries": 0}
 # Settings that a run may be resumed without, or with others.
@@ -33,8 +35,8 @@ class Recipe:
 
     Args:
         epochs, lr, batch_size, kl_schedule, warmup_epochs, kl_weight, patience, refit,
-            mixed_precision, seed, jit_compile, retries: As for `train`; `vars` of a recipe are
-            arguments for it.
+            mixed_precision, seed, jit_compile, retries, give_up: As for `train`; `vars` of a
+            recipe are arguments for it.
 
     Raises:
         ValueError: if there is no such `kl_schedule`.
@@ -52,6 +54,7 @@ class Recipe:
     seed: int = 0
     jit_compile: bool | None = None
     retries: int = 0
+    give_up: bool = False
 
     def __post_init__(self) -> None:
         self.annealing()
@@ -68,6 +71,11 @@ class Recipe:
         """The recipe of `to_dict`; a schedule that was a function cannot be had again."""
         schedule = recorded["kl_schedule"]
         return cls(**{**recorded, "kl_schedule": None if schedule == "None" else schedule})
+
+    @property
+    def trial(self) -> int | None:
+        """Epochs after the ramp in which the network has to show a gain; `None` if it need not."""
+        return max(LEAST_TRIAL, math.ceil(TRIAL * self.epochs)) if self.give_up else None
 
     def annealing(self) -> KLAnnealing:
         """The callback that moves the KL weight."""

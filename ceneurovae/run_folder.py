@@ -145,8 +145,8 @@ class RunFolder:
         given = {**config.to_dict(), **training}
         for name, value in json.loads(json.dumps(given)).items():
             came_later = name not in own and not value  # a setting at its default
-            drawn = name == "seed" and value is None
-            if own.get(name) != value and not (came_later or drawn):
+            left_open = name in ("seed", "give_up") and value is None
+            if own.get(name) != value and not (came_later or left_open):
                 raise ValueError(
                     f"The run in '{self.path}' has {name}={own.get(name)!r}, received {value!r}. "
                     "Resume it with its own settings, or train into another folder."

@@ -1,6 +1,7 @@
 """`train`: scaler, optimizer, KL schedule and best weights behind one call."""
 
 import dataclasses
+import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     retries: int = 0,
+    give_up: bool | None = None,
     jit_compile: bool | None = None,
     mixed_precision: bool = False,
     distribute: str | None = None,
@@ -58,7 +60,7 @@ def train(
             `(N, T, C)`; `(x, mask)` wherever `x` is.
         valid_ds: Validation data, likewise.
         epochs: How often to go through the training data; by default as often as makes 1500 steps,
-            but 10 times at least.
+            but 10 times at least; see `give_up`.
         lr: Highest learning rate of AdamW.
         batch_size: Windows in a batch; by default as the dataset has it, or 64. Datasets of
             another batch size are batched anew.
@@ -80,6 +82,10 @@ def train(
             loaded.
         retries: How often to go on from the last epoch with half the learning rate, when the loss
             is no longer finite or explodes.
+        give_up: Whether training ends once the ramp and an eighth of the epochs are over, if in
+            that eighth no validation ELBO was above that of the linear path alone. By default where
+            `epochs` is left out, and the ELBO with weight 1 of all that was observed is what is
+            maximised.
         jit_compile: Whether to compile the training step with XLA; by default where that is faster.
         mixed_precision: Whether training steps compute the networks in bfloat16: faster on
             accelerators that have it. Weights, losses and all that follows stay in float32.
@@ -121,6 +127,8 @@ def train(
     train_ds, valid_ds = (
         rebatched(data, batch_size) if is_dataset(data) else data for data in (train_ds, valid_ds)
     )
+    plain = epochs is None and kl_weight == 1 and model.config.maximises_elbo
+    may_give_up = plain if give_up is None else give_up
     epochs = epochs or default_epochs(steps_per_epoch(train_ds, batch_size))
     recipe = Recipe(
         epochs=epochs,
@@ -135,8 +143,9 @@ def train(
         seed=random.randrange(2**31) if seed is None else seed,
         jit_compile=jit_compile,
         retries=retries,
+        give_up=may_give_up and valid_ds is not None,
     )
-    asked = {**recipe.to_dict(), "seed": seed}
+    asked = {**recipe.to_dict(), "seed": seed, "give_up": give_up}
     manifest = getattr(train_ds, "splits", None) and train_ds.splits.manifest()
     machines = devices.machines
     how_to_go_on = _how_to_go_on(run_dir, machines)
@@ -152,12 +161,15 @@ def train(
             if resumed:
                 run = RunFolder(run_dir)
                 run.require_same(model.config, asked, manifest)
-                recipe = dataclasses.replace(recipe, seed=run.training["seed"])
+                left_open = {"seed": run.training["seed"]}
+                left_open["give_up"] = run.training.get("give_up", False)
+                recipe = dataclasses.replace(recipe, **left_open)
             else:
-                settings = recipe.to_dict()
-                run = RunFolder.create(run_dir, model.config, settings, manifest, overwrite)
-        seed = int(machines.share(str(recipe.seed).encode()))
-        recipe = dataclasses.replace(recipe, seed=seed)
+                recorded = recipe.to_dict()
+                run = RunFolder.create(run_dir, model.config, recorded, manifest, overwrite)
+        settings = {"seed": recipe.seed, "give_up": recipe.give_up}
+        settings = json.loads(machines.share(json.dumps(settings).encode()))
+        recipe = dataclasses.replace(recipe, **settings)
         course = Course(model, (train_ds, valid_ds), recipe, devices, run, how_to_go_on)
         return course.run(callbacks, verbose if machines.first else 0)
 

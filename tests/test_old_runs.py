@@ -15,7 +15,8 @@ OLD_RUNS = sorted((Path(__file__).parent / "old_runs").iterdir())
 def test_an_old_run_gives_what_it_gave(path):
     run = RunFolder(path)
     assert run.is_finished and run.training["seed"] == 0
-    assert Recipe.from_dict(run.training).to_dict() == {"mixed_precision": False, **run.training}
+    came_later = {"mixed_precision": False, "give_up": False}
+    assert Recipe.from_dict(run.training).to_dict() == {**came_later, **run.training}
     assert [row["epoch"] for row in run.read_history()] == [0, 1, 2]
     assert run.read_metrics()["vae"]["r2"] == 0.5
     assert run.refine_steps() == run.choices["refine"]

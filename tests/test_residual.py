@@ -58,6 +58,20 @@ def holes():
     return x
 
 
+def test_components_that_do_not_count_can_be_left_out(layer, holes):
+    few = ResidualGaussian(STEPS, CHANNELS)
+    few.build()
+    residuals = np.random.default_rng(0).normal(size=(200, STEPS, CHANNELS)).astype("float32")
+    few.assign(residual._moments(few, residuals), shared=0.7, stationary=0.3, drift=0.1, rank=4)
+    slopes = np.zeros((5, STEPS, CHANNELS, LATENTS), "float32")
+    whole = ops.convert_to_numpy(few.condition(holes, slopes))
+    for shape, rank in ((LATENTS, 4), (0, 4), (0, 64)):
+        found = ops.convert_to_numpy(few.condition(holes, slopes[..., :shape], rank=rank))
+        np.testing.assert_allclose(found, whole, atol=1e-5)
+    less = ops.convert_to_numpy(few.condition(holes, slopes, rank=3))
+    assert np.abs(less - whole).max() > 1e-3
+
+
 def test_the_conditional_mean_is_that_of_the_covariance(layer, holes):
     slopes = np.random.default_rng(2).normal(size=(5, STEPS, CHANNELS, LATENTS)).astype("float32")
     filled = ops.convert_to_numpy(layer.condition(holes, slopes))[..., 0].reshape(5, -1)

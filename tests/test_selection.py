@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from conftest import tiny_config
 from keras import ops
 
@@ -60,6 +61,23 @@ def test_a_better_network_is_kept_and_the_noise_level_is_that_of_new_data():
     np.testing.assert_allclose(
         ops.convert_to_numpy(model.likelihood.variance), error.mean(), rtol=1e-3
     )
+
+
+@pytest.mark.once
+def test_training_gives_up_where_the_network_shows_no_gain():
+    """Once the ramp, of 2 epochs, and 3 more are over; not where the network is better."""
+    noise = np.random.default_rng(0).normal(size=(120, 12, 3)).astype("float32")
+    fields = {"latent_dim": 1, "hidden_dim": 32}
+
+    def epochs(data, **settings):
+        keras.utils.set_random_seed(0)
+        settings = {"epochs": 12, "warmup_epochs": 2, "lr": 5e-3, "batch_size": 32, **settings}
+        model = NeuroBehaviorVAE(tiny_config(**fields))
+        return len(train(model, data[:80], data[80:], seed=0, verbose=0, **settings).epoch)
+
+    assert epochs(noise, give_up=True) == 5
+    assert epochs(noise) == 12  # where a number of epochs is given, it is kept to
+    assert epochs(curve(400, 0), give_up=True) == 12
 
 
 def largest_variance(model):

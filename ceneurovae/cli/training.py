@@ -118,6 +118,13 @@ def train(
     retries: Annotated[
         int, option("Times to go on with half the learning rate when the loss explodes.")
     ] = 0,
+    give_up: Annotated[
+        bool | None,
+        option(
+            "End early where the network shows no gain over the linear path.",
+            show_default="without --epochs",
+        ),
+    ] = None,
     jit_compile: Annotated[
         bool | None,
         option("Compile the training step with XLA.", show_default="where that is faster"),
@@ -192,6 +199,7 @@ def train(
             refit=refit and len(splits.valid) > 0,
             overwrite=overwrite,
             retries=retries,
+            give_up=give_up,
             jit_compile=jit_compile,
             mixed_precision=mixed_precision,
             distribute=distribute,

@@ -1,5 +1,6 @@
 """What the decoder leaves out of a window, as a normal distribution, and what it says of gaps."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -33,6 +34,8 @@ CHOICES: dict[str, tuple[float, ...]] = {
     "stationary": (0.0, 0.5, 1.0),
     "shared": (0.0, 0.1, 0.5, 0.9, 0.97, 0.99),
 }
+# Ways to hide of which the length is to be given.
+SPANS = ("spans", "end")
 UNCHOSEN: JSON = {
     "network": 1,
     "rank": 64,
@@ -145,7 +148,9 @@ class ResidualGaussian(keras.layers.Layer):
         windows = self.components.inverse(deviations * ops.eye(deviations.shape[0]))
         return ops.transpose(windows, (2, 1, 0))
 
-    def condition(self, residual: Tensor, slopes: Tensor, draws: int = 0) -> Tensor:
+    def condition(
+        self, residual: Tensor, slopes: Tensor, draws: int = 0, rank: int = MOST_COMPONENTS
+    ) -> Tensor:
         """Conditional mean of residuals, given those that were observed, and draws.
 
         What is observed is `J z + r`, with `z` normal with variance 1 and `r` of this distribution;
@@ -157,19 +162,20 @@ class ResidualGaussian(keras.layers.Layer):
             residual: `(B, T, C)`, NaN where missing, in scaled units.
             slopes: `J`, `(B, T, C, Z)`.
             draws: How many draws to make.
+            rank: So many components at least as there are that count.
 
         Returns:
             `(B, T, C, 1 + draws)`, the mean first; where something was observed, it.
         """
         value, observed = split_missing(residual)
         joint = ops.zeros_like(value)[..., None]
+        columns = self._columns(slopes, rank)
         if draws:
-            joint = ops.concatenate([joint, self._joint(slopes, draws)], axis=-1)
-        return joint + self._conditional(value[..., None] - joint, observed, slopes)
+            joint = ops.concatenate([joint, self._joint(columns, draws)], axis=-1)
+        return joint + self._conditional(value[..., None] - joint, observed, columns)
 
-    def _joint(self, slopes: Tensor, draws: int) -> Tensor:
+    def _joint(self, columns: Tensor, draws: int) -> Tensor:
         """Draws of whole windows, `(B, T, C, draws)`."""
-        columns = self._columns(slopes)
         batch, size = ops.shape(columns)[0], columns.shape[-1]
         causes = keras.random.normal((batch, 1, size, draws), seed=self.seed_generator)
         shape = (batch, self.channels, self.seq_len, draws)
@@ -177,19 +183,17 @@ class ResidualGaussian(keras.layers.Layer):
         drawn = ops.matmul(columns, causes) + ops.matmul(ops.cholesky(self.own), noise)
         return ops.transpose(drawn, (0, 2, 1, 3))
 
-    def _columns(self, slopes: Tensor) -> Tensor:
+    def _columns(self, slopes: Tensor, rank: int) -> Tensor:
         """`(B, C, T, Z + M)`: how everything that channels share moves a window."""
         slopes = ops.transpose(slopes, (0, 2, 1, 3))
-        loadings = ops.broadcast_to(
-            self.loadings()[None], (ops.shape(slopes)[0], *self.loadings().shape)
-        )
+        loadings = self.loadings()[..., :rank]
+        loadings = ops.broadcast_to(loadings[None], (ops.shape(slopes)[0], *loadings.shape))
         return ops.concatenate([slopes, loadings], axis=-1)
 
-    def _conditional(self, values: Tensor, observed: Tensor, slopes: Tensor) -> Tensor:
+    def _conditional(self, values: Tensor, observed: Tensor, columns: Tensor) -> Tensor:
         """`(B, T, C, n)` of as many right-hand sides `values`, which count where `observed`."""
         seen = ops.transpose(observed, (0, 2, 1))[..., None]
         values = seen * ops.transpose(values, (0, 2, 1, 3))
-        columns = self._columns(slopes)
         size, count = columns.shape[-1], values.shape[-1]
         # A missing sample is one that depends on nothing: 1 on the diagonal, 0 beside it.
         both = seen * ops.swapaxes(seen, -1, -2)
@@ -246,14 +250,27 @@ def _residuals(model: "NeuroBehaviorVAE", data: Data, most: int) -> Array:
     entries = model.residual.channels * model.residual.seq_len * model.config.latent_dim
     parts = []
     for x in some_windows(data, most, size=int(np.clip(SLOPES // entries, 1, most))):
-        origin, slopes = model.linearise(x)
+        origin, slopes = _linearised(model, x)
         residual = model.scaler.as_numpy(x) - origin
+        if not slopes.shape[-1]:
+            parts.append(residual)
+            continue
         seen = ~np.isnan(residual)
         rows = (slopes * seen[..., None]).reshape(len(x), -1, slopes.shape[-1])
         columns, target = rows.swapaxes(1, 2), np.where(seen, residual, 0).reshape(len(x), -1, 1)
         z = np.linalg.solve(columns @ rows + noise * np.eye(rows.shape[-1]), columns @ target)
         parts.append(residual - (slopes @ z[:, None])[..., 0])
     return np.concatenate(parts).astype("float32")
+
+
+def _linearised(model: "NeuroBehaviorVAE", x: Array) -> tuple[Array, Array]:
+    """`linearise`; without the network it is the same for all windows, and there are no slopes."""
+    if float(ops.convert_to_numpy(model.residual.network)):
+        return model.linearise(x)
+    scaled = model.decoder(ops.zeros((1, model.config.latent_dim)), share=0.0)
+    origin = model.scaler(model.likelihood.expectation(scaled, model.scaler))
+    origin = ops.convert_to_numpy(origin)
+    return np.broadcast_to(origin, x.shape), np.zeros((*x.shape, 0), "float32")
 
 
 def _moments(layer: ResidualGaussian, residuals: Array) -> tuple[dict[str, Array], Array]:
@@ -282,7 +299,7 @@ def _choose(model: "NeuroBehaviorVAE", data: Data, valid: Data) -> JSON:
         moments = _moments(layer, residuals)
         spread = np.nanmean(np.square(_residuals(model, windows, most)))
         level = float(spread / np.nanmean(np.square(residuals)))
-        tasks = [_Task(model, windows, kind) for kind in kinds]
+        tasks = _Tasks(model, windows, kinds)
 
         best = {**UNCHOSEN, "network": network, "level": level}
         errors: dict[tuple[float, ...], float] = {}
@@ -291,28 +308,52 @@ def _choose(model: "NeuroBehaviorVAE", data: Data, valid: Data) -> JSON:
                 key = tuple(choices.values())
                 if key not in errors:
                     layer.assign(moments, **choices)
-                    errors[key] = sum(task.log_error(layer) for task in tasks)
+                    errors[key] = tasks.log_error(int(choices["rank"]))
             least = min(errors, key=errors.__getitem__)
             best = dict(zip(best, least, strict=True))
         found.append((min(errors.values()), best))
     return min(found, key=lambda pair: pair[0])[1]
 
 
-class _Task:
-    """Validation windows with entries hidden, encoded once for all choices."""
+class _Tasks:
+    """Validation windows with entries hidden in several ways, encoded once for all choices."""
 
-    def __init__(self, model: "NeuroBehaviorVAE", windows: Array, kind: str) -> None:
-        span = {"span": max(1, windows.shape[1] // 4)} if kind in ("spans", "end") else {}
-        hidden = hide_pattern(windows.shape, kind, **span)
+    def __init__(self, model: "NeuroBehaviorVAE", windows: Array, kinds: Sequence[str]) -> None:
+        self.layer, self.size = model.residual, len(windows)
+        self.fillings: dict[int, _Filling] = {}
+        span = max(1, windows.shape[1] // 4)
+        hidden = np.concatenate(
+            [
+                hide_pattern(windows.shape, kind, **{"span": span} if kind in SPANS else {})
+                for kind in kinds
+            ]
+        )
+        windows = np.concatenate([windows] * len(kinds))
         target = model.scaler.as_numpy(windows)
-        self.origin, self.slopes = model.linearise(np.where(hidden, np.nan, windows))
-        self.target = np.where(hidden, target, np.nan) - self.origin
-        self.residual = np.where(hidden, np.nan, target - self.origin)
+        origin, slopes = _linearised(model, np.where(hidden, np.nan, windows))
+        self.target = np.where(hidden, target, np.nan) - origin
+        residual = np.where(hidden, np.nan, target - origin).astype("float32")
+        self.given = {"residual": residual, "slopes": slopes}
 
-    def log_error(self, layer: ResidualGaussian) -> float:
-        """Logarithm of the mean squared error of what was hidden."""
-        filled = ops.convert_to_numpy(layer.condition(self.residual, self.slopes))[..., 0]
-        return float(np.log(np.nanmean(np.square(filled - self.target))))
+    def log_error(self, rank: int) -> float:
+        """Logarithm of the mean squared error of what was hidden, summed over the ways."""
+        if rank not in self.fillings:
+            self.fillings[rank] = _Filling(self.layer, rank)
+        filled = self.fillings[rank].predict(self.given, batch_size=self.size, verbose=0)
+        errors = np.square(filled[..., 0] - self.target).reshape(-1, self.size, *filled.shape[1:3])
+        return float(np.log(np.nanmean(errors, axis=(1, 2, 3))).sum())
+
+
+class _Filling(keras.Model):
+    """`ResidualGaussian.condition` with so many components, to `predict` with: compiled."""
+
+    def __init__(self, layer: ResidualGaussian, rank: int) -> None:
+        super().__init__(name="filling")
+        self.layer, self.rank = layer, rank
+        self.built = True
+
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.layer.condition(inputs["residual"], inputs["slopes"], rank=self.rank)
 
 
 def _positive(matrices: Array) -> Array:

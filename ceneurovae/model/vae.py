@@ -511,9 +511,9 @@ class NeuroBehaviorVAE(MissingDataModel):
         if batch_size is None:
             batch_size = self._windows_at_once()
         predict = self._predictor(refine, name, *arguments)
-        if not hasattr(x, "element_spec"):  # an array: in batches of our own choice
-            return predict(x, batch_size=batch_size, verbose=0)
-        return predict(x, verbose=0)
+        if hasattr(x, "element_spec"):
+            return predict(x, verbose=0)
+        return _in_equal_batches(predict, x, batch_size)
 
     def _windows_at_once(self, entries: int = 2**22, further: int = 1) -> int:
         """How many windows fit into so many entries, with their derivatives by all latents."""
@@ -563,6 +563,22 @@ class NeuroBehaviorVAE(MissingDataModel):
     def from_config(cls, config: JSON) -> Self:
         config = dict(config)
         return cls(VAEConfig.from_dict(config.pop("config")), **config)
+
+
+def _in_equal_batches(predict: Callable[..., Any], x: Data, most: int) -> Any:
+    """`predict` of arrays in as few batches as `most` windows allow, all of one size.
+
+    A smaller one at the end would be compiled by itself; copies of the last window fill it up.
+    """
+    parts = [np.asarray(part) for part in (x if isinstance(x, (tuple, list)) else (x,))]
+    count = len(parts[0])
+    batches = max(1, -(-count // most))
+    size = -(-count // batches)
+    if batches * size > count:
+        filled = np.minimum(np.arange(batches * size), count - 1)
+        parts = [part[filled] for part in parts]
+    found = predict(tuple(parts) if len(parts) > 1 else parts[0], batch_size=size, verbose=0)
+    return keras.tree.map_structure(lambda values: values[:count], found)
 
 
 class _Path(MissingDataModel):
