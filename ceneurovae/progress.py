@@ -56,7 +56,7 @@ class FitProgress(keras.callbacks.Callback):
         self.progress.update(self.task, completed=share)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        last = epoch + 1 == self.params["epochs"]
+        last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         note = self._figures(epoch, logs)
         self.progress.update(self.task, completed=epoch + 1, note=note)
         if self.lines and (last or time.monotonic() - self.said_at >= LINE_EVERY_S):
@@ -75,7 +75,9 @@ class FitProgress(keras.callbacks.Callback):
         if "kl_weight" in logs:
             parts.append(f"KL weight {logs['kl_weight']:.2g}")
         parts.append(f"{speed:.0f} windows/s")
-        if self.lines:
+        if self.model.stop_training:
+            parts.append("no further gain: this is the last epoch")
+        elif self.lines:
             left = (self.params["epochs"] - epoch - 1) * seconds / epochs
             parts.append(f"{left:.0f} s left")
         return "  ".join(parts)

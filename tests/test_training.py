@@ -12,9 +12,11 @@ from conftest import make_windows, tiny_config
 
 import ceneurovae.model as model_pkg
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, evaluate, import_h5, train
+from ceneurovae.console import progress_bar
 from ceneurovae.decoding import windows_to_decode
 from ceneurovae.evaluation import evaluate_run
 from ceneurovae.model.mlp import MLP
+from ceneurovae.progress import FitProgress
 from ceneurovae.recipe import jit_choice
 from ceneurovae.results import Evaluation
 from ceneurovae.run_folder import RunFolder
@@ -183,8 +185,8 @@ def test_the_best_weights_are_kept(windows, tmp_path):
 
 
 @pytest.mark.once
-def test_patience_stops_training_but_not_before_the_ramp_is_over(windows):
-    def epochs_run(warmup_epochs):
+def test_patience_stops_training_but_not_before_the_ramp_is_over(windows, capsys):
+    def epochs_run(warmup_epochs, callbacks=()):
         history = train(
             new_model(reconstruction_loss="mse"),  # a noise level moves whatever the rate is
             windows,
@@ -193,11 +195,16 @@ def test_patience_stops_training_but_not_before_the_ramp_is_over(windows):
             lr=1e-12,
             patience=2,
             warmup_epochs=warmup_epochs,
+            callbacks=callbacks,
             verbose=0,
         )
         return len(history.epoch)
 
     assert epochs_run(0) < 6 < epochs_run(6) < 12
+    with progress_bar() as progress:
+        epochs = epochs_run(0, [FitProgress(progress, 64)])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"Epoch {epochs}/12") and last.endswith("this is the last epoch")
 
 
 @pytest.mark.once
