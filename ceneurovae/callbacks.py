@@ -71,22 +71,13 @@ class KeepBest(keras.callbacks.Callback):
         state: `FitState` to note them in.
         start_from: The first epoch that can be the best one.
         patience: Epochs without a better one before training stops; `None` for no limit.
-        trial: Epochs, from `start_from` on, after which training stops if the best ELBO is not
-            above the `floor` of the state; `None` for no such trial.
     """
 
-    def __init__(
-        self,
-        state: FitState,
-        start_from: int = 0,
-        patience: int | None = None,
-        trial: int | None = None,
-    ) -> None:
+    def __init__(self, state: FitState, start_from: int = 0, patience: int | None = None) -> None:
         super().__init__()
         self.state = state
         self.start_from = start_from
         self.patience = patience
-        self.trial = trial
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         state = self.state
@@ -98,9 +89,7 @@ class KeepBest(keras.callbacks.Callback):
             state.best, state.best_epoch = objective, epoch
             state.best_weights = weights_of(self.model)
         since = epoch - max(self.start_from, state.best_epoch or 0)
-        late = self.patience is not None and since >= self.patience
-        tried = self.trial is not None and epoch + 1 >= self.start_from + self.trial
-        if late or (tried and not state.gains):
+        if self.patience is not None and since >= self.patience:
             state.over = self.model.stop_training = True
 
 

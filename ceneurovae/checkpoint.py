@@ -26,7 +26,6 @@ class FitState:
         rows: Rows of the history of `fit`, one per epoch.
         best: Highest objective so far, `None` before there is one, and its `best_epoch`.
         best_weights: The model's weights then, NumPy arrays.
-        floor: The objective of the linear path alone, where training may give up.
         rate: What retries have multiplied the learning rate by.
         least_loss: The smallest size of the loss after any batch so far.
         choices: What was chosen on validation data, in `refit`.
@@ -41,7 +40,6 @@ class FitState:
     rows: list[JSON] = field(default_factory=list)
     best: float | None = None
     best_epoch: int | None = None
-    floor: float | None = None
     rate: float = 1.0
     least_loss: float | None = None
     choices: JSON | None = None
@@ -118,11 +116,6 @@ class FitState:
                 count = sum(key.startswith(f"{name}/") for key in arrays.files)
                 setattr(state, name, [arrays[f"{name}/{index}"] for index in range(count)])
         return state
-
-    @property
-    def gains(self) -> bool:
-        """Whether the best objective is above the floor, as far as both are known."""
-        return self.best is None or self.floor is None or self.best > self.floor
 
     def improves(self, objective: float | None) -> bool:
         """Whether an objective is better than all before."""

@@ -13,7 +13,7 @@ from ceneurovae.checkpoint import FitState, weights_of
 from ceneurovae.distribution import Devices, copy_variables
 from ceneurovae.divergence import worst_channel
 from ceneurovae.fitting import fit, prepare
-from ceneurovae.hints import JSON, Data
+from ceneurovae.hints import JSON, Array, Data
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.model.scaler import iterate_batches, some_windows
 from ceneurovae.pipeline import (
@@ -26,7 +26,7 @@ from ceneurovae.pipeline import (
 )
 from ceneurovae.recipe import VALIDATIONS, Recipe
 from ceneurovae.run_folder import RunFolder
-from ceneurovae.selection import MOST_WINDOWS, select
+from ceneurovae.selection import MOST_WINDOWS, GiveUp, select
 from ceneurovae.tracking import working
 
 
@@ -137,11 +137,14 @@ class Course:
         recipe = self.recipe
         patience = None if self.valid_ds is None else recipe.patience
         often = 1 if recipe.patience is not None else max(1, recipe.epochs // VALIDATIONS)
+        own: list[Any] = [KeepBest(self.state, recipe.warmup_epochs, patience)]
+        if recipe.trial is not None and not self.devices.several:
+            own.append(GiveUp(self.state, self._validation_windows, recipe.trial))
         self._fit_on_devices(
             self.model,
             self.train_ds,
             recipe.epochs,
-            [KeepBest(self.state, recipe.warmup_epochs, patience, recipe.trial), *callbacks],
+            [*own, *callbacks],
             self.valid_ds,
             validation_freq=often,
             verbose=verbose,
@@ -184,10 +187,6 @@ class Course:
             self.compiled = (model, state.rate)
             if state.over or state.epoch >= epochs:
                 return
-            if self.recipe.give_up and state.phase == "fit" and state.epoch == 0:
-                # Before its first step the model is its linear path.
-                valid = arguments["validation_data"]
-                state.floor = float(model.evaluate(valid, verbose=0, return_dict=True)["elbo"])
             own = [self.interruption, *callbacks, Checkpoints(state, self._write)]
             try:
                 in_step = self.machines.several
@@ -206,6 +205,10 @@ class Course:
                     stacklevel=2,
                 )
 
+    def _validation_windows(self) -> Array:
+        """Those on which choices are made, `(N, T, C)`."""
+        return np.concatenate(list(some_windows(self.valid_ds, MOST_WINDOWS)))
+
     def _choose(self) -> None:
         """Chooses on validation data, and says what follows."""
         if self.valid_ds is None:
@@ -213,8 +216,7 @@ class Course:
             self.state.phase = "done"
             return
         candidates = [weights_of(self.model), *filter(None, [self.state.best_weights])]
-        valid = np.concatenate(list(some_windows(self.valid_ds, MOST_WINDOWS)))
-        choices = select(self.model, valid, candidates)
+        choices = select(self.model, self._validation_windows(), candidates)
         last = self.state.rows[-1]["epoch"]
         choices["epoch"] = self.state.best_epoch if choices.pop("weights") else last
         choices["residual"] = self.model.adapt_residual(*self.given)

@@ -74,8 +74,9 @@ class Recipe:
 
     @property
     def trial(self) -> int | None:
-        """Epochs after the ramp in which the network has to show a gain; `None` if it need not."""
-        return max(LEAST_TRIAL, math.ceil(TRIAL * self.epochs)) if self.give_up else None
+        """The epochs in which the network has to show a gain; `None` if it need not."""
+        own = max(LEAST_TRIAL, math.ceil(TRIAL * self.epochs))
+        return self.warmup_epochs + own if self.give_up else None
 
     def annealing(self) -> KLAnnealing:
         """The callback that moves the KL weight."""

@@ -4,12 +4,13 @@ The linear path alone is probabilistic PCA, so the choice between it and the net
 of a small recording from being worse than the simple method.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 
-from ceneurovae.checkpoint import weights_of
+from ceneurovae.checkpoint import FitState, weights_of
 from ceneurovae.hints import JSON, Array
 from ceneurovae.model.refine import REFINE
 
@@ -71,6 +72,34 @@ def select(
         "linear": linear,
         "refine": REFINE if deviance(model, valid, REFINE) < unrefined else 0,
     }
+
+
+class GiveUp(keras.callbacks.Callback):
+    """Ends a training in which the network has shown no gain by a certain epoch.
+
+    It has to have cut the deviance of the linear path, refined, by half of what `select` asks for.
+
+    Args:
+        state: `FitState`, which is over then.
+        valid: Function that gives validation windows `(N, T, C)`.
+        trial: The epochs after which that is looked at.
+    """
+
+    def __init__(self, state: FitState, valid: Callable[[], Array], trial: int) -> None:
+        super().__init__()
+        self.state, self.valid, self.trial = state, valid, trial
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if epoch + 1 != self.trial:
+            return
+        model, windows = self.model, self.valid()
+        found = {}
+        for gain in (0.0, 0.5, 1.0):  # as which it began, and leaves it
+            model.decoder.gain.assign(gain)
+            found[gain] = deviance(model, windows, REFINE)
+        linear = found.pop(0.0)
+        if not min(found.values()) <= (1 - MARGIN / 2) * linear:
+            self.state.over = model.stop_training = True
 
 
 def deviance(model: "NeuroBehaviorVAE", x: Array, refine: int = 0) -> float:

@@ -82,10 +82,10 @@ def train(
             loaded.
         retries: How often to go on from the last epoch with half the learning rate, when the loss
             is no longer finite or explodes.
-        give_up: Whether training ends once the ramp and an eighth of the epochs are over, if in
-            that eighth no validation ELBO was above that of the linear path alone. By default where
-            `epochs` is left out, and the ELBO with weight 1 of all that was observed is what is
-            maximised.
+        give_up: Whether training ends once the ramp and an eighth of the epochs are over, if on
+            validation data the network has not cut the error of the linear path by 2.5 % by then:
+            by 5 % it would have to in the end. By default where `epochs` is left out, and the ELBO
+            with weight 1 of all that was observed is what is maximised. Not on several devices.
         jit_compile: Whether to compile the training step with XLA; by default where that is faster.
         mixed_precision: Whether training steps compute the networks in bfloat16: faster on
             accelerators that have it. Weights, losses and all that follows stay in float32.
