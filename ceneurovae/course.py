@@ -103,6 +103,7 @@ class Course:
         if self.run_folder is not None:
             self.run_folder.finish(self.model, self.state.choices)
         self._follow_first(self.model)
+        self.interruption.check()  # it may have come after the last step
         return self._history(self.state.choices)
 
     def _follow_first(self, model: NeuroBehaviorVAE) -> None:

@@ -18,7 +18,7 @@ PREFETCHED_BATCHES = 16
 PREFETCHED_BYTES = 1 << 25
 # Python hands windows to TensorFlow this many bytes at a time, whatever the size of a batch.
 BYTES_AT_ONCE = 1 << 22
-
+# Batches of validation data are so many times as large as others at most.
 VALIDATION_FACTOR = 8
 
 

@@ -257,6 +257,21 @@ def test_other_errors_are_what_they_are(tmp_path):
 
 
 @pytest.mark.once
+def test_a_signal_after_the_last_step_is_not_lost(windows, tmp_path, monkeypatch):
+    adapt_residual = NeuroBehaviorVAE.adapt_residual
+
+    def signalled(self, *arguments, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return adapt_residual(self, *arguments, **settings)
+
+    monkeypatch.setattr(NeuroBehaviorVAE, "adapt_residual", signalled)
+    model = NeuroBehaviorVAE(tiny_config())
+    with pytest.raises(Interrupted, match="^Interrupted. To go on: .*--resume"):
+        train(model, windows, windows, epochs=1, run_dir=tmp_path / "run", verbose=0)
+    assert RunFolder(tmp_path / "run").is_finished
+
+
+@pytest.mark.once
 def test_the_command_line_ends_with_130_and_resumes(simulated_worms, tmp_path):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "ceneurovae", "train"]

@@ -162,7 +162,7 @@ class ResidualGaussian(keras.layers.Layer):
             residual: `(B, T, C)`, NaN where missing, in scaled units.
             slopes: `J`, `(B, T, C, Z)`.
             draws: How many draws to make.
-            rank: So many components at least as there are that count.
+            rank: How many leading components to use: those that count, at least.
 
         Returns:
             `(B, T, C, 1 + draws)`, the mean first; where something was observed, it.

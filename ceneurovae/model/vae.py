@@ -570,7 +570,8 @@ def _in_equal_batches(predict: Callable[..., Any], x: Data, most: int) -> Any:
 
     A smaller one at the end would be compiled by itself; copies of the last window fill it up.
     """
-    parts = [np.asarray(part) for part in (x if isinstance(x, (tuple, list)) else (x,))]
+    parts = x if isinstance(x, (tuple, list)) else (x,)
+    parts = [p if isinstance(p, np.ndarray) else ops.convert_to_numpy(p) for p in parts]
     count = len(parts[0])
     batches = max(1, -(-count // most))
     size = -(-count // batches)
