@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Options of `train` that a search does otherwise, or has no use for.
 NOT_SHARED = (
-    *("context", "files", "out", "resume", "patience", "retries", "give_up", "tensorboard"),
-    "distribute",
+    *("context", "files", "out", "resume", "patience", "retries"),
+    *("give_up", "tensorboard", "distribute"),
 )
 # Options that only one engine knows.
 OF_ENGINE = {
