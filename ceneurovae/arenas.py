@@ -1,8 +1,20 @@
-"""How the C library hands out memory to threads."""
+"""How the C library hands out memory, and takes it back."""
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-M_ARENA_MAX = -8  # of <malloc.h>
+# Of <malloc.h>.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -3, -4, -8
+# What glibc arrives at where large arrays come and go, and what it has for the rest.
+USUAL = {
+    M_TRIM_THRESHOLD: 1 << 26,
+    M_TOP_PAD: 1 << 17,
+    M_MMAP_THRESHOLD: 1 << 25,
+    M_MMAP_MAX: 1 << 16,
+}
+# Nothing goes back to the system, and no array has pages of its own.
+KEEPING = {M_TRIM_THRESHOLD: 1 << 30, M_TOP_PAD: 1 << 26, M_MMAP_MAX: 0}
 
 
 def share_one_arena() -> bool:
@@ -15,7 +27,33 @@ def share_one_arena() -> bool:
     Returns:
         Whether it is so.
     """
+    return _set({M_ARENA_MAX: 1})
+
+
+@contextmanager
+def keeping_memory() -> Iterator[bool]:
+    """A context in which memory that is freed stays with the process, on glibc.
+
+    A training step allocates and frees what the step before did, tens of megabytes. Where these go
+    back to the system in between, which hands them out empty, page by page, that alone takes as
+    long as the step. At the end all goes back that is free.
+
+    Yields:
+        Whether it is so.
+    """
+    kept = _set(KEEPING)
     try:
-        return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1))
+        yield kept
+    finally:
+        if kept:
+            _set(USUAL)
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def _set(options: dict[int, int]) -> bool:
+    """Whether the C library took them all."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+        return all([mallopt(option, value) for option, value in options.items()])
     except (OSError, AttributeError, TypeError):  # another C library
         return False

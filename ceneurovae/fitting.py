@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ceneurovae.arenas import keeping_memory
 from ceneurovae.callbacks import FollowEpoch, WatchLoss
 from ceneurovae.checkpoint import FitState
 from ceneurovae.hints import Data
@@ -69,11 +70,12 @@ def fit(
     """
     watch = WatchLoss(state, model.decoder.seq_len * model.decoder.channels)
     watch.async_safe = not in_step
-    model.fit(
-        data,
-        epochs=epochs,
-        initial_epoch=state.epoch,
-        shuffle=False,  # the data does it
-        callbacks=[recipe.annealing(), watch, FollowEpoch(data, recipe.seed), *callbacks],
-        **arguments,
-    )
+    with keeping_memory():
+        model.fit(
+            data,
+            epochs=epochs,
+            initial_epoch=state.epoch,
+            shuffle=False,  # the data does it
+            callbacks=[recipe.annealing(), watch, FollowEpoch(data, recipe.seed), *callbacks],
+            **arguments,
+        )

@@ -1,4 +1,4 @@
-"""Where threads allocate from."""
+"""Where threads allocate from, and what is given back."""
 
 import platform
 import subprocess
@@ -45,3 +45,42 @@ def arenas(how, path):
 def test_threads_share_one_arena(tmp_path):
     assert arenas("shared", tmp_path / "shared.xml") == 1
     assert arenas("as usual", tmp_path / "usual.xml") > 1
+
+
+# Forty megabytes are allocated, written to and freed, ten times: pages that the system hands out.
+FAULTS = """
+import ctypes, resource, sys
+from contextlib import nullcontext
+from ceneurovae.arenas import keeping_memory
+
+C = ctypes.CDLL(None)
+C.malloc.restype, C.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+C.memset.argtypes = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+C.free.argtypes = [ctypes.c_void_p]
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        array = C.malloc(40_000_000)
+        C.memset(array, 1, 40_000_000)
+        C.free(array)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+with keeping_memory():
+    pages()
+    kept, held = pages(), resident()
+print(kept, pages(), held - resident())
+"""
+
+
+@pytest.mark.once
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+def test_freed_memory_is_kept_for_the_next_step_and_given_back_at_the_end():
+    command = [sys.executable, "-c", FAULTS]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    kept, afterwards, returned = map(int, shown.split())
+    assert kept < 0.01 * afterwards
+    assert returned > 35_000_000

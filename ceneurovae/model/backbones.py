@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from ceneurovae.hints import JSON, Shape, Tensor
+from ceneurovae.model.dropout import Dropout
 from ceneurovae.model.positional_encoding import PositionalEncoding
 from ceneurovae.model.recurrence import GRU, LSTM
 
@@ -70,7 +71,7 @@ class ConvBackbone(_Backbone):
             )
             for i in range(num_layers)
         ]
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.drop = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Shape) -> None:
         for convolution in self.convolutions:
@@ -94,7 +95,7 @@ class _RecurrentBackbone(_Backbone):
         self.recurrences = [
             self._LAYER(hidden_dim, dtype=self.dtype_policy) for _ in range(num_layers)
         ]
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.drop = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Shape) -> None:
         for recurrence in self.recurrences:
@@ -179,7 +180,7 @@ class TransformerBackbone(_Backbone):
         ]
         self.contractions = [keras.layers.Dense(hidden_dim, dtype=dtype) for _ in range(num_layers)]
         self.final_norm = _layer_norm(dtype)
-        self.drop = keras.layers.Dropout(dropout, dtype=dtype)
+        self.drop = Dropout(dropout, dtype=dtype)
 
     def build(self, input_shape: Shape) -> None:
         self.position.build(input_shape)

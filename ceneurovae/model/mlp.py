@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ceneurovae.hints import JSON, Shape, Tensor
+from ceneurovae.model.dropout import Dropout
 
 CLIP = 5.0
 
@@ -51,7 +52,7 @@ class MLP(keras.layers.Layer):
             keras.layers.Dense(hidden_dim, activation="silu", dtype=dtype)
             for _ in range(num_layers)
         ]
-        self.drop = keras.layers.Dropout(dropout, dtype=dtype)
+        self.drop = Dropout(dropout, dtype=dtype)
         self.readout = keras.layers.Dense(units, kernel_initializer="zeros", dtype=dtype)
 
     def build(self, input_shape: Shape) -> None:

@@ -1,5 +1,9 @@
 """Keras layers in a `tf.function`, without and with XLA."""
 
+from contextlib import ExitStack
+from unittest import mock
+
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -9,7 +13,10 @@ from hand_written import LEARNING_RATE, projection
 
 
 def make_loops(config, batches, steps):
-    """See `hand_written.make_loops`; the layers are the package's, without its linear path."""
+    """See `hand_written.make_loops`.
+
+    The layers are the package's, without its linear path and with dropout of Keras.
+    """
     tensors = [tf.constant(batch) for batch in batches]
     loops = {}
     for name, jit_compile in (("tensorflow", False), ("tensorflow XLA", True)):
@@ -18,7 +25,11 @@ def make_loops(config, batches, steps):
 
 
 def _make_loop(config, tensors, steps, jit_compile):
-    model = NeuroBehaviorVAE(config)
+    with ExitStack() as patches:
+        for module in ("backbones", "mlp"):
+            name = f"ceneurovae.model.{module}.Dropout"
+            patches.enter_context(mock.patch(name, keras.layers.Dropout))
+        model = NeuroBehaviorVAE(config)
     encoder, decoder = model.encoder.network, model.decoder.network
     variables = encoder.trainable_variables + decoder.trainable_variables
     optimizer = make_optimizer(LEARNING_RATE, steps)
