@@ -14,7 +14,7 @@ USUAL = {
     M_MMAP_MAX: 1 << 16,
 }
 # Nothing goes back to the system, and no array has pages of its own.
-KEEPING = {M_TRIM_THRESHOLD: 1 << 30, M_TOP_PAD: 1 << 26, M_MMAP_MAX: 0}
+KEEPING = {M_TRIM_THRESHOLD: (1 << 31) - 1, M_TOP_PAD: 1 << 26, M_MMAP_MAX: 0}
 
 
 def share_one_arena() -> bool:
@@ -45,8 +45,7 @@ def keeping_memory() -> Iterator[bool]:
     try:
         yield kept
     finally:
-        if kept:
-            _set(USUAL)
+        if _set(USUAL):
             ctypes.CDLL(None).malloc_trim(0)
 
 

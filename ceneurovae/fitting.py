@@ -1,8 +1,9 @@
 """A fit of Keras that goes on from a `FitState`, as every training of this package has it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from ceneurovae.arenas import keeping_memory
@@ -39,6 +40,9 @@ def prepare(
     model.compile(optimizer=optimizer, jit_compile=jit)
     # TensorFlow traces a step twice that makes variables.
     optimizer.build(model.trainable_variables)
+    if keras.backend.backend() == "tensorflow" and not (model.jit_compile or model.run_eagerly):
+        model.make_train_function()
+        model.train_function = _in_one_function(model.train_step, model.train_function)
     if state.variables:
         state.give(model)
 
@@ -79,3 +83,27 @@ def fit(
             callbacks=[recipe.annealing(), watch, FollowEpoch(data, recipe.seed), *callbacks],
             **arguments,
         )
+
+
+def _in_one_function(
+    step: Callable[[Data], Any], otherwise: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
+    """A step of TensorFlow as a function of an iterator: batch and step in one compiled function.
+
+    Keras has three, one in another, and hands results on in an optional: .7 ms a step.
+
+    Args:
+        step: Function of a batch.
+        otherwise: What to do with iterators that are not of one `tf.data.Dataset` on one device.
+    """
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def next_step(iterator: Any) -> Any:
+        return step(iterator.get_next())
+
+    def train_function(iterator: Any) -> Any:
+        plain = isinstance(iterator, tf.data.Iterator)
+        return next_step(iterator) if plain else otherwise(iterator)
+
+    return train_function

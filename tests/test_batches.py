@@ -7,7 +7,10 @@ from conftest import make_windows, tiny_config
 from test_selection import curve
 
 from ceneurovae import NeuroBehaviorVAE, train
+from ceneurovae.checkpoint import FitState
+from ceneurovae.fitting import prepare
 from ceneurovae.pipeline import for_validation, in_batches, steps_per_epoch, whole_batches
+from ceneurovae.recipe import Recipe
 
 
 def rows(dataset):
@@ -79,3 +82,24 @@ def test_a_step_is_compiled_once_for_fit_and_refit(monkeypatch):
     assert history.choices["decoder_gain"] > 0  # without a network, there is nothing to fit again
     # Keras goes through the step of a model once more, to find out what is not built.
     assert CountedVAE.traced <= 2
+
+
+def test_a_batch_takes_the_same_step_from_a_dataset_and_from_anything_else():
+    """Under TensorFlow these are two functions, of which the second is Keras' own."""
+    x = make_windows(20)
+    recipe = Recipe(
+        epochs=1, lr=0.01, batch_size=20, kl_schedule=None, warmup_epochs=0, kl_weight=1.0
+    )
+    losses = []
+    for from_dataset in (True, False):
+        keras.utils.set_random_seed(0)
+        model = NeuroBehaviorVAE(tiny_config())
+        model.adapt(x)
+        prepare(model, recipe, 1, FitState())
+        if from_dataset:
+            history = model.fit(in_batches(x, 20), epochs=2, verbose=0).history
+            losses.append(history["loss"])
+        else:
+            steps = (model.train_on_batch(x, return_dict=True) for _ in range(2))
+            losses.append([float(logs["loss"]) for logs in steps])
+    np.testing.assert_allclose(*losses, rtol=1e-5)

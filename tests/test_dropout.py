@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from ceneurovae.model.dropout import Dropout
+from ceneurovae.model.dropout import _DRAWS, Dropout
 
 RATE = 0.05
 
@@ -25,6 +25,10 @@ def calls():
     keras.utils.set_random_seed(0)
     layer = Dropout(RATE)
     return np.stack([dropped(layer, 51, 101, 33).ravel() for _ in range(8)])
+
+
+def test_tensors_of_the_backend_are_known():
+    assert type(ops.ones(1)).__module__.partition(".")[0] in _DRAWS
 
 
 def test_share_is_the_rate(calls):

@@ -49,20 +49,6 @@ def test_only_training_draws_from_the_posterior(windows):
     assert (drawn[0] != drawn[1]).any()
 
 
-def test_fit_on_one_batch_is_train_on_batch(windows):
-    """TensorFlow has two ways to a step: from a dataset, and from anything else."""
-    loss = {}
-    for how in ("fit", "train_on_batch"):
-        model = adapted_model(windows)
-        model.compile(optimizer="adam", jit_compile=False)
-        if how == "fit":
-            data = tf.data.Dataset.from_tensors(windows)
-            loss[how] = model.fit(data, verbose=0).history["loss"][0]
-        else:
-            loss[how] = model.train_on_batch(windows, return_dict=True)["loss"]
-    np.testing.assert_allclose(loss["fit"], loss["train_on_batch"], rtol=1e-5)
-
-
 def test_reconstructions_are_in_raw_units(windows):
     model = adapted_model(windows)
     model.compile(optimizer=keras.optimizers.Adam(0.02))

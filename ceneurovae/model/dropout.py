@@ -51,7 +51,8 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or not 0 < self.rate < 1:
             return super().call(inputs, training=training)
-        draws = _DRAWS[keras.backend.backend()](self, inputs)
+        make = _DRAWS.get(type(inputs).__module__.partition(".")[0])
+        draws = make and make(self, inputs)
         if draws is None:
             return super().call(inputs, training=training)
         dropped = round(self.rate * 2 * HALF)
@@ -97,4 +98,5 @@ def _in_torch(layer: Dropout, inputs: Tensor) -> Tensor | None:
     return fours.view(torch.int16)[:count].view(inputs.shape)
 
 
-_DRAWS = {"jax": _hashed, "tensorflow": _in_tensorflow, "torch": _in_torch}
+# By the package that a tensor is of.
+_DRAWS = {"jax": _hashed, "jaxlib": _hashed, "tensorflow": _in_tensorflow, "torch": _in_torch}

@@ -95,8 +95,6 @@ class MissingDataModel(keras.Model):
     the batch, on TensorFlow and PyTorch the batch alone.
     """
 
-    train_function: Any
-
     def __setattr__(self, name: str, value: Any) -> None:
         # Keras under JAX notes its state after every step, and would track each array of it: a
         # tenth of the time of a small step.
@@ -104,17 +102,6 @@ class MissingDataModel(keras.Model):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
-
-    def make_train_function(self, force: bool = False) -> None:
-        """Keras' own, but under TensorFlow, where batch and step are in one compiled function.
-
-        Keras has three, one in another, and hands results on in an optional: .7 ms a step.
-        """
-        before = self.train_function
-        super().make_train_function(force)
-        plain = not (self.run_eagerly or self.jit_compile or self.steps_per_execution > 1)
-        if plain and keras.backend.backend() == "tensorflow" and self.train_function is not before:
-            self.train_function = _in_one_function(self.train_step, self.train_function)
 
     def train_step(self, *args: Any) -> Any:
         *state, batch = args
@@ -132,25 +119,3 @@ class MissingDataModel(keras.Model):
         x, mask, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         x = fold_mask(x if mask is None else (x, mask))
         return x, x, sample_weight
-
-
-def _in_one_function(
-    step: Callable[[Data], Any], otherwise: Callable[[Any], Any]
-) -> Callable[[Any], Any]:
-    """A step of TensorFlow as a function of an iterator.
-
-    Args:
-        step: Function of a batch.
-        otherwise: What to do with iterators that are not of one `tf.data.Dataset` on one device.
-    """
-    import tensorflow as tf
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def next_step(iterator: Any) -> Any:
-        return step(iterator.get_next())
-
-    def train_function(iterator: Any) -> Any:
-        plain = isinstance(iterator, tf.data.Iterator)
-        return next_step(iterator) if plain else otherwise(iterator)
-
-    return train_function
