@@ -31,19 +31,16 @@ def share_one_arena() -> bool:
 
 
 @contextmanager
-def keeping_memory() -> Iterator[bool]:
+def keeping_memory() -> Iterator[None]:
     """A context in which memory that is freed stays with the process, on glibc.
 
     A training step allocates and frees what the step before did, tens of megabytes. Where these go
     back to the system in between, which hands them out empty, page by page, that alone takes as
     long as the step. At the end all goes back that is free.
-
-    Yields:
-        Whether it is so.
     """
-    kept = _set(KEEPING)
+    _set(KEEPING)
     try:
-        yield kept
+        yield
     finally:
         if _set(USUAL):
             ctypes.CDLL(None).malloc_trim(0)

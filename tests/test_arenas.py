@@ -49,8 +49,7 @@ def test_threads_share_one_arena(tmp_path):
 
 # Forty megabytes are allocated, written to and freed, ten times: pages that the system hands out.
 FAULTS = """
-import ctypes, resource, sys
-from contextlib import nullcontext
+import ctypes, resource
 from ceneurovae.arenas import keeping_memory
 
 C = ctypes.CDLL(None)

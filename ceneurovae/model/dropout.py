@@ -22,8 +22,8 @@ GOLDEN = np.uint32(0x9E3779B9)
 class Dropout(keras.layers.Dropout):
     """`keras.layers.Dropout` in a half to a twentieth of its time.
 
-    A backend draws 32 bits or more for every unit. Here a unit takes 16. On a CPU, TensorFlow and
-    PyTorch make them from fewer and larger whole numbers of their generators. JAX hashes the
+    A backend draws 32 bits or more for every unit. Here a unit takes 16. TensorFlow, and PyTorch
+    on a CPU, cut them from fewer and larger whole numbers of their generators. JAX hashes the
     position of the unit and the seed, which XLA does in one pass with what comes before and after
     (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011; the hash is the finalizer
     of MurmurHash3, twice).

@@ -1,6 +1,5 @@
 """Keras layers in a `tf.function`, without and with XLA."""
 
-from contextlib import ExitStack
 from unittest import mock
 
 import keras
@@ -25,10 +24,10 @@ def make_loops(config, batches, steps):
 
 
 def _make_loop(config, tensors, steps, jit_compile):
-    with ExitStack() as patches:
-        for module in ("backbones", "mlp"):
-            name = f"ceneurovae.model.{module}.Dropout"
-            patches.enter_context(mock.patch(name, keras.layers.Dropout))
+    with (
+        mock.patch("ceneurovae.model.backbones.Dropout", keras.layers.Dropout),
+        mock.patch("ceneurovae.model.mlp.Dropout", keras.layers.Dropout),
+    ):
         model = NeuroBehaviorVAE(config)
     encoder, decoder = model.encoder.network, model.decoder.network
     variables = encoder.trainable_variables + decoder.trainable_variables
