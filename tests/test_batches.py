@@ -21,6 +21,7 @@ def test_all_windows_are_trained_on_though_an_epoch_has_whole_batches_only():
     x = np.arange(23 * 4, dtype="float32").reshape(23, 4, 1)
     data = whole_batches(in_batches(x, 5, shuffle=True, seed=1))
     assert int(data.cardinality()) == steps_per_epoch(data, 5) == steps_per_epoch(x, 5) == 4
+    assert data.element_spec.shape == (5, 4, 1)  # TensorFlow is faster if it knows
     epochs = [rows(data) for _ in range(10)]
     assert all(len(set(windows)) == 20 for windows in epochs)
     assert set().union(*epochs) == set(map(tuple, x[:, :, 0]))
@@ -28,11 +29,10 @@ def test_all_windows_are_trained_on_though_an_epoch_has_whole_batches_only():
     assert rows(data) == epochs[0]
 
 
-@pytest.mark.parametrize(("windows", "batch_size"), [(20, 5), (3, 5)])
-def test_batches_that_are_whole_are_left_alone(windows, batch_size):
-    data = in_batches(np.zeros((windows, 4, 1)), batch_size, shuffle=True)
+def test_one_small_batch_and_an_order_that_is_fixed_are_left_alone():
+    data = in_batches(np.zeros((3, 4, 1)), 5, shuffle=True)
     assert whole_batches(data) is data
-    unshuffled = in_batches(np.zeros((7, 4, 1)), batch_size)
+    unshuffled = in_batches(np.zeros((7, 4, 1)), 5)
     assert whole_batches(unshuffled) is unshuffled
 
 

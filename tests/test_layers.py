@@ -18,6 +18,7 @@ from ceneurovae.model import (
     TransformerBackbone,
     recurrence,
 )
+from ceneurovae.model.attention import MultiHeadAttention
 from ceneurovae.model.hidden_patterns import KINDS
 
 BACKBONES = ("conv", "gru", "lstm", "transformer")
@@ -182,3 +183,28 @@ def test_fused_recurrence_is_that_of_keras(kind, dtype):
     for expected, found in zip(*results, strict=True):
         assert np.abs(expected).max() > 0
         np.testing.assert_allclose(found, expected, atol=1e-6 if dtype == "float32" else 0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_attention_is_that_of_keras(dtype):
+    """Values and gradients, of all weights, in training."""
+    own = MultiHeadAttention(2, 3, dtype=dtype)
+    theirs = keras.layers.MultiHeadAttention(2, 3, dtype=dtype)
+    x = draw([(7, 4)])[0]
+    tolerance = {"float32": {"rtol": 1e-4, "atol": 1e-5}}.get(dtype, {"rtol": 0.05, "atol": 0.02})
+    rng = np.random.default_rng(1)
+    results = []
+    for layer in (theirs, own):
+        inputs = keras.Input((7, 4))
+        model = keras.Model(inputs, layer(inputs, inputs))
+        if not results:
+            weights = [rng.normal(size=weight.shape) for weight in model.weights]
+        model.set_weights(weights)
+        model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
+        [loss] = model.fit(x, 0 * x, batch_size=len(x), epochs=1, verbose=0).history["loss"]
+        steps = [new - old for new, old in zip(model.get_weights(), weights, strict=True)]
+        results.append([loss, *steps])
+    # Loss, then queries, keys, values and outputs, and the biases of each.
+    for number, (expected, found) in enumerate(zip(*results, strict=True)):
+        assert number == 4 or np.abs(expected).max() > 0.01  # softmax does not see biases of keys
+        np.testing.assert_allclose(found, expected, **tolerance)

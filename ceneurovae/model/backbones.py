@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from ceneurovae.hints import JSON, Shape, Tensor
+from ceneurovae.model.attention import MultiHeadAttention
 from ceneurovae.model.dropout import Dropout
 from ceneurovae.model.positional_encoding import PositionalEncoding
 from ceneurovae.model.recurrence import GRU, LSTM
@@ -170,7 +171,7 @@ class TransformerBackbone(_Backbone):
         self.position = PositionalEncoding(positional_encoding, dtype=dtype)
         self.attention_norms = [_layer_norm(dtype) for _ in range(num_layers)]
         self.attentions = [
-            keras.layers.MultiHeadAttention(num_heads, hidden_dim // num_heads, dtype=dtype)
+            MultiHeadAttention(num_heads, hidden_dim // num_heads, dtype=dtype)
             for _ in range(num_layers)
         ]
         self.feed_forward_norms = [_layer_norm(dtype) for _ in range(num_layers)]

@@ -13,7 +13,8 @@ They take turns, one epoch each, between the epochs of one training, so that a c
 down slows all of them, and the ratios are medians over turns. An epoch of `train` is all from the
 end of the loops to their next turn, what other callbacks do between epochs included. A checkpoint
 is written every 20 s whatever the epochs are: its time is taken out of the epoch it falls into, and
-every epoch pays its share of one. `masks` says whether 5 % of the entries are missing.
+every epoch pays its share of one. `masks` says whether 5 % of the entries are missing. Memory is
+what the command line has, for all of them: one arena, and what a step frees is kept for the next.
 
 `--bare` adds a plain `fit` of the same model without any callback of `train`, and what the
 callbacks cost: per step, in an epoch of so many steps and with the share of the checkpoints, and as
@@ -45,6 +46,7 @@ from hand_written import LEARNING_RATE, make_loops
 from rich.console import Console
 
 from ceneurovae import NeuroBehaviorVAE, VAEConfig, console, split_datasets, train
+from ceneurovae.arenas import share_one_arena
 from ceneurovae.callbacks import SAVE_EVERY_S, Checkpoints
 from ceneurovae.pipeline import make_dataset
 from ceneurovae.progress import FitProgress
@@ -322,6 +324,7 @@ def main():
     parser.add_argument("--from-device", action="store_true", help="what the stream costs")
     parser.add_argument("--json", type=Path, help="file to write all to")
     arguments = parser.parse_args()
+    share_one_arena()
     backend, device = keras.backend.backend(), keras.ops.zeros(1).device
     print(f"windows per second; backend {backend} on {device}")
     lines = []
