@@ -1,6 +1,5 @@
 """Missing data: NaN is the one mark for it; a mask given beside the values becomes NaN."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -63,8 +62,8 @@ def _interpolated(x: Tensor) -> Tensor:
     now = ops.reshape(ops.arange(steps, dtype="int32"), (1, steps, 1))
     missing = ops.isnan(x)
     # Where the last sample was observed, and the next one will be.
-    before = _running(ops.maximum, ops.where(missing, -1, now))
-    after = ops.flip(_running(ops.minimum, ops.flip(ops.where(missing, steps, now), 1)), 1)
+    before = _running_maximum(ops.where(missing, -1, now))
+    after = -ops.flip(_running_maximum(ops.flip(ops.where(missing, -steps, -now), 1)), 1)
     # One that there is stands for one that there is not; where there is none, NaN remains.
     before, after = ops.where(before < 0, after, before), ops.where(after >= steps, before, after)
     before, after = ops.minimum(before, steps - 1), ops.maximum(after, 0)
@@ -74,14 +73,16 @@ def _interpolated(x: Tensor) -> Tensor:
     return ops.where(ops.isnan(value), ops.zeros_like(x), value)
 
 
-def _running(extreme: Callable[[Tensor, Tensor], Tensor], index: Tensor) -> Tensor:
-    """The running maximum, or minimum, of `(B, T, C)` along time.
+def _running_maximum(index: Tensor) -> Tensor:
+    """The running maximum of `(B, T, C)` along time.
 
-    In `log2(T)` steps, each of which doubles how far values are carried.
+    In `log2(T)` steps, each of which doubles how far values are carried; PyTorch has a kernel.
     """
+    if hasattr(index, "cummax"):
+        return index.cummax(1).values
     steps, distance = index.shape[1], 1
     while distance < steps:
-        moved = extreme(index[:, distance:], index[:, :-distance])
+        moved = ops.maximum(index[:, distance:], index[:, :-distance])
         index = ops.concatenate([index[:, :distance], moved], axis=1)
         distance *= 2
     return index
