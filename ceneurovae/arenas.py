@@ -13,8 +13,8 @@ USUAL = {
     M_MMAP_THRESHOLD: 1 << 25,
     M_MMAP_MAX: 1 << 16,
 }
-# Nothing goes back to the system, and no array has pages of its own.
-KEEPING = {M_TRIM_THRESHOLD: (1 << 31) - 1, M_TOP_PAD: 1 << 26, M_MMAP_MAX: 0}
+# Nothing goes back to the system, but for arrays that have pages of their own.
+KEEPING = {**USUAL, M_TRIM_THRESHOLD: (1 << 31) - 1, M_TOP_PAD: 1 << 26}
 
 
 def share_one_arena() -> bool:
@@ -31,14 +31,19 @@ def share_one_arena() -> bool:
 
 
 @contextmanager
-def keeping_memory() -> Iterator[None]:
+def keeping_memory(large: bool = True) -> Iterator[None]:
     """A context in which memory that is freed stays with the process, on glibc.
 
     A training step allocates and frees what the step before did, tens of megabytes. Where these go
     back to the system in between, which hands them out empty, page by page, that alone takes as
     long as the step. At the end all goes back that is free.
+
+    Args:
+        large: Whether arrays of more than 32 MB stay too, which have pages of their own otherwise.
+            Where they leave holes that are a little too small for the next, a process takes up to
+            three times the memory of a step.
     """
-    _set(KEEPING)
+    _set({**KEEPING, M_MMAP_MAX: 0} if large else KEEPING)
     try:
         yield
     finally:

@@ -13,6 +13,9 @@ from ceneurovae.hints import Data
 from ceneurovae.model import NeuroBehaviorVAE
 from ceneurovae.recipe import Recipe, jit_choice, make_optimizer
 
+# Bytes of a hidden layer, up to which a step is small enough to keep its large arrays as well.
+LARGEST_KEPT = 1 << 22
+
 
 def prepare(
     model: NeuroBehaviorVAE, recipe: Recipe, steps: int, state: FitState, again: bool = False
@@ -32,7 +35,9 @@ def prepare(
             variable.assign(np.zeros(variable.shape, variable.dtype))
         state.give(model)
         return
-    jit = jit_choice(model.config) if recipe.jit_compile is None else recipe.jit_compile
+    jit = recipe.jit_compile
+    if jit is None:
+        jit = jit_choice(model.config, recipe.batch_size)
     model.mixed_precision = recipe.mixed_precision
     optimizer = make_optimizer(recipe.lr * state.rate, recipe.epochs * steps)
     # Not several steps per execution: a loss that explodes is named with its batch. Under JAX they
@@ -74,7 +79,8 @@ def fit(
     """
     watch = WatchLoss(state, model.decoder.seq_len * model.decoder.channels)
     watch.async_safe = not in_step
-    with keeping_memory():
+    hidden = 4 * recipe.batch_size * model.decoder.seq_len * model.config.hidden_dim
+    with keeping_memory(large=hidden <= LARGEST_KEPT):
         model.fit(
             data,
             epochs=epochs,

@@ -17,8 +17,8 @@ STEPS, LEAST_EPOCHS = 1500, 10
 # Of the steps, those in which the learning rate rises, and the share of it that is left at the end.
 RISING, LEFT = 100, 0.02
 WEIGHT_DECAY, LARGEST_GRADIENT = 0.01, 1.0
-# Hidden units up to which XLA makes TensorFlow faster on a CPU, by backbone.
-WIDEST_FOR_XLA = {"gru": 64, "lstm": 64, "transformer": 32}
+# Hidden units, by backbone, and windows in a batch, up to which XLA helps TensorFlow on a CPU.
+WIDEST_FOR_XLA, LARGEST_FOR_XLA = {"gru": 64, "lstm": 64, "transformer": 32}, 64
 # Times that many short epochs are interrupted to look at the validation data.
 VALIDATIONS = 40
 # Share of the epochs, but some epochs at least, that a network has after the ramp to show a gain.
@@ -108,17 +108,21 @@ def default_epochs(steps: int) -> int:
     return max(LEAST_EPOCHS, math.ceil(STEPS / steps))
 
 
-def jit_choice(config: VAEConfig) -> bool | str:
-    """Whether to compile the training step with XLA: as Keras decides, but for narrow networks.
+def jit_choice(config: VAEConfig, batch_size: int) -> bool | str:
+    """Whether to compile the training step with XLA: as Keras decides, but for small steps.
 
-    On a CPU, Keras leaves XLA off under TensorFlow. With it a GRU of width 32 runs at 1.4 of the
-    speed of a hand-written loop, without at 0.6, and an LSTM twice as fast as without; at width 128
-    both are slower with it. Attention of width 32 is a seventh faster with it, of width 64 as fast,
-    of width 256 a third slower. Convolutions are slower; and what `mlp` gains, a fifth, it takes to
-    compile.
+    On a CPU, Keras leaves XLA off under TensorFlow. With it, in batches of 32, a GRU of width 32
+    runs at 1.5 of the speed that it has without, an LSTM at twice, attention at a seventh more; of
+    width 128 and more all are slower with it, and so are batches of 256. Convolutions are slower;
+    and what `mlp` gains, a fifth, it takes to compile.
+
+    Args:
+        config: Settings of the model.
+        batch_size: Windows in a batch.
     """
     narrow = config.hidden_dim <= WIDEST_FOR_XLA.get(config.backbone, 0)
-    if narrow and keras.backend.backend() == "tensorflow":
+    small = narrow and batch_size <= LARGEST_FOR_XLA
+    if small and keras.backend.backend() == "tensorflow":
         # On a GPU, Keras has kernels for them, which XLA does not.
         return "auto" if keras.distribution.list_devices("gpu") else True
     return "auto"

@@ -105,7 +105,7 @@ def test_masks_train_like_nan(windows):
 def test_a_saved_model_leaves_compilation_to_the_backend_that_loads_it(windows, backbone, tmp_path):
     model = new_model(backbone=backbone)
     model.adapt(windows)
-    model.compile(jit_compile=jit_choice(model.config))
+    model.compile(jit_compile=jit_choice(model.config, 32))
     model.save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as archive:
         config = json.loads(archive.read("config.json"))

@@ -51,7 +51,8 @@ def step_time(backbone, seq_len, channels, patience):
     config = VAEConfig(seq_len=seq_len, channels=channels, hidden_dim=HIDDEN_DIM, backbone=backbone)
     model = NeuroBehaviorVAE(config)
     model.adapt(x)
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit_choice(config))
+    jit = jit_choice(config, BATCH_SIZE)
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=jit)
     clock = Clock()
     model.fit(x, batch_size=BATCH_SIZE, epochs=1 + EPOCHS, verbose=0, callbacks=[clock])
     return 1000 * statistics.median(clock.times[1:]) / STEPS

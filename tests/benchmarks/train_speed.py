@@ -193,11 +193,12 @@ class DeviceBatches(keras.utils.PyDataset):
         return (self.tensors[index],)
 
 
-def compiled(config, data, steps):
+def compiled(config, data, steps, batch_size):
     """A model as `train` has it when it calls `fit`."""
     model = NeuroBehaviorVAE(config)
     model.adapt(data)
-    model.compile(optimizer=make_optimizer(LEARNING_RATE, steps), jit_compile=jit_choice(config))
+    jit = jit_choice(config, batch_size)
+    model.compile(optimizer=make_optimizer(LEARNING_RATE, steps), jit_compile=jit)
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -238,7 +239,7 @@ def measure(config, batch_size, masks, arguments):
     kinds = {"bare": arguments.bare or arguments.from_device, "device": arguments.from_device}
     for name in (name for name, wanted in kinds.items() if wanted):
         data = make_dataset(windows, batch_size, shuffle=True)
-        own = compiled(config, data, 2 * epochs * steps)
+        own = compiled(config, data, 2 * epochs * steps, batch_size)
         data = on_device(batches) if name == "device" else data
         others[name], clocks[name] = bare_fit(own, data)
     turns = TakeTurns(others, arguments.turns)
